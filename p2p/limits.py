@@ -1,0 +1,173 @@
+"""Every bound and every deadline, each with its reason and its source.
+
+All durations are seconds, all sizes bytes. The classes are frozen: change one with
+:func:`dataclasses.replace` and hand the result to ``Host(limits=…)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationLimits:
+    """multistream-select, on connections and on streams."""
+
+    #: One message with its newline (go-multistream refuses more).
+    max_message: int = 1024
+    #: Proposals answered before the negotiation is given up: more than anybody needs, and a flood ends.
+    max_proposals: int = 16
+    #: ``ls`` requests answered in one negotiation; each costs more bytes than it carries.
+    max_listings: int = 1
+    #: One stream's negotiation from its first byte (go's host: 10 s); absolute, so dripping bytes does not help.
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseLimits:
+    """Noise XX, as libp2p frames it."""
+
+    #: A handshake message: the payload holds a key (2 KiB at most), a signature and muxer names.
+    max_handshake_message: int = 8 * KIB
+    #: Names in ``stream_muxers`` (noise spec, "Noise Extensions": 100).
+    max_muxers: int = 100
+    #: Length of one such name.
+    max_muxer_name: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class YamuxLimits:
+    """One yamux session."""
+
+    #: Where every window starts (yamux spec; a peer may send this much unasked).
+    initial_window: int = 256 * KIB
+    #: How far the tuner opens a receive window (go-libp2p's yamux transport).
+    max_window: int = 16 * MIB
+    #: What one DATA frame of ours carries (go-yamux: 64 KiB, less the header, so that it fits a Noise frame).
+    max_frame: int = 64 * KIB
+    #: Bytes accepted from the application and not yet framed, per stream.
+    send_buffer: int = 64 * KIB
+    #: Streams opened and not yet acknowledged (yamux spec, "ACK backlog": 256).
+    ack_backlog: int = 256
+    #: Streams the remote may have open at once; more are reset (go: accept backlog 256).
+    max_inbound_streams: int = 256
+    #: Streams refused or reset before the connection is given up: a burst, then a rate per second.
+    reset_burst: int = 1000
+    reset_rate: float = 100.0
+    #: Control frames waiting to be written before the pump stops reading (CVE-2024-32984).
+    max_control_frames: int = 256
+    #: Empty frames in a row on one stream before the connection is given up (RUSTSEC-2026-0258).
+    max_empty_frames: int = 100
+    #: An idle connection is pinged this often, and lost when no answer comes in time (go-yamux: 30 s, 10 s).
+    keep_alive: float = 30.0
+    ping_timeout: float = 10.0
+    #: Round-trip time is measured at least this often while data flows (go-yamux).
+    rtt_interval: float = 30.0
+    #: A stream we closed whose remote never ends it is reset after this (go-yamux StreamCloseTimeout: 5 min).
+    closed_linger: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyLimits:
+    """Identify (specs/identify) on both sides."""
+
+    timeout: float = 5.0
+    #: One message, and messages per exchange (go: signed 8 KiB, ten messages).
+    max_message: int = 8 * KIB
+    max_messages: int = 10
+    #: What we send stays below what rust accepts.
+    max_own_message: int = 4 * KIB
+    #: Protocols kept of one peer (go: maxPeerProtocols), and the length of one name.
+    max_protocols: int = 1024
+    max_protocol_name: int = 256
+    #: Addresses taken from one message.
+    max_addrs: int = 64
+    #: Agent and protocol versions are cut to this, and escaped when shown.
+    max_version: int = 128
+    #: Identify streams answered at once, per peer.
+    streams_per_peer: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PingLimits:
+    """Ping (specs/ping)."""
+
+    #: One round trip (go: 10 s).
+    timeout: float = 10.0
+    #: Streams answered at once per peer (specs/ping: two inbound).
+    streams_per_peer: int = 2
+    #: Pings answered per second and in a burst, per peer: ours are sequential, a flood waits.
+    rate: float = 1000.0
+    burst: int = 1000
+    #: A silent stream is ended after this (go: server stream 30 s).
+    idle: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerstoreLimits:
+    """What is remembered of peers."""
+
+    #: Addresses of a peer not connected, of a connected one, and of all unconnected peers (go: 64, 500, 1 M).
+    max_addrs: int = 64
+    max_connected_addrs: int = 500
+    max_peers: int = 100_000
+    #: Signed records kept (go: 100,000).
+    max_records: int = 100_000
+    #: How long an address is believed: told by the peer, and while it is only passing by.
+    address_ttl: float = 3600.0
+    temporary_ttl: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one host allows."""
+
+    negotiation: NegotiationLimits = field(default_factory=NegotiationLimits)
+    noise: NoiseLimits = field(default_factory=NoiseLimits)
+    yamux: YamuxLimits = field(default_factory=YamuxLimits)
+    identify: IdentifyLimits = field(default_factory=IdentifyLimits)
+    ping: PingLimits = field(default_factory=PingLimits)
+    peerstore: PeerstoreLimits = field(default_factory=PeerstoreLimits)
+
+    #: Accepting or dialing one connection, from the first byte to the muxer (js, rust: 10 s); absolute.
+    upgrade: float = 10.0
+    #: Inbound upgrades under way at once; one more ends the oldest, so that silent sockets cannot lock us (row 1).
+    pending_upgrades: int = 128
+    #: TCP connect (go: 5 s), one address from connect to muxer (go: 15 s), one dial of a peer in all (go: 60 s).
+    connect: float = 5.0
+    dial_address: float = 15.0
+    dial: float = 60.0
+    #: Addresses of one peer that are tried (js: 25), and how many of them at once (go: 8 per peer).
+    dial_addresses: int = 25
+    parallel_dials: int = 8
+    #: ``open_stream``: dialing apart, waiting for a slot of the remote and for its answer (go: 15 s).
+    open_stream: float = 15.0
+    #: ``aclose`` of a stream: handing what was accepted and FIN to the writer.
+    close: float = 5.0
+    #: A connection whose writes make no progress is lost (go-yamux: 10 s).
+    write: float = 10.0
+    #: Leaving ``async with Host``: streams still open are given this long.
+    shutdown_grace: float = 3.0
+    #: A connection told to go away is given this long to read our GoAway (go-yamux: 100 ms).
+    goaway: float = 0.1
+    #: Connections in all, inbound ones, and per peer (go: 8 per peer); refused beyond.
+    connections: int = 1024
+    inbound_connections: int = 768
+    connections_per_peer: int = 8
+    #: Handlers running at once on one connection; a stream beyond is reset.
+    handlers_per_connection: int = 256
+    #: Negotiated streams waiting in ``accept_stream`` when no router serves them.
+    accept_backlog: int = 256
+    #: Events a subscriber may fall behind before it is told how many it lost.
+    event_backlog: int = 256
+    #: Peers remembered for having refused a lazy proposal.
+    refusals: int = 1024
+    #: Lines logged per second about one peer's misbehaviour, and length of peer-supplied text in them.
+    log_rate: float = 10.0
+    log_text: int = 128
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,173 @@
+"""What every multiplexing protocol is to the pump: bytes in, facts out. PURE.
+
+A session never waits, reads no clock and owns no task. It keeps the books of every stream (windows, buffers,
+ends) and cuts frames only when the pump gathers, so small writes join. One pump (``connection.py``) drives every
+kind of session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntFlag
+from typing import Protocol
+
+
+class Touched(IntFlag):
+    """What happened to a stream in one ``receive_data``, gathered over all its frames."""
+
+    OPENED = 1  # the remote opened it
+    DATA = 2  # bytes were added to ``received``
+    WRITABLE = 4  # the remote gave credit: held or refused bytes may now go
+    EOF = 8  # the remote's FIN
+    RESET = 16  # the remote's RST: ``reset_code`` holds why
+    SLOT = 32  # the remote acknowledged it: another stream may be opened
+
+
+class SessionStream(Protocol):
+    """One stream's books, as the pump and the front may read them. Only the session writes them."""
+
+    @property
+    def stream_id(self) -> int: ...
+
+    #: What happened since the pump last looked; the pump sets it back to 0.
+    touched: Touched
+
+    @property
+    def received(self) -> bytearray:
+        """Bytes received and not yet read. To be looked at; taken by ``MuxerSession.read``."""
+        ...
+
+    @property
+    def eof_received(self) -> bool: ...
+
+    @property
+    def eof_sent(self) -> bool:
+        """``send_eof`` was called (the frame itself may still wait)."""
+        ...
+
+    @property
+    def reset_code(self) -> int | None:
+        """Why the remote reset it, or None."""
+        ...
+
+    @property
+    def unsent(self) -> int:
+        """Bytes accepted by ``send`` that no frame carries yet (a held view included), FIN counting as one."""
+        ...
+
+
+class MuxerSession(Protocol):
+    """One connection's multiplexing."""
+
+    def receive_data(self, data: memoryview, now: float) -> Sequence[SessionStream]:
+        """Take plaintext in any slicing; return the streams touched, each once, flags in ``touched``.
+
+        Copies what it keeps: ``data`` may be reused at once. Raises ``RemoteProtocolError``; the session is then
+        good for ``close`` and ``write_into`` only (to say GoAway). Everything that ``data`` said *before* the
+        broken frame was taken in, and is kept in the books.
+        """
+        ...
+
+    def write_into(self, out: memoryview, now: float) -> int:
+        """Put whole frames into ``out``, control frames first, streams in turn; return the bytes written.
+
+        Returns 0 when there is nothing to write, or when ``out`` is below 64 bytes. A data frame is cut to fit.
+        """
+        ...
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether ``write_into`` has something to write."""
+        ...
+
+    @property
+    def congested(self) -> bool:
+        """Whether so many control frames wait that the pump must stop reading until they are written."""
+        ...
+
+    @property
+    def can_open(self) -> bool:
+        """Whether ``open_stream`` has a slot: the remote's acknowledgements are not too far behind."""
+        ...
+
+    def open_stream(self) -> SessionStream:
+        """Open a stream; its opening leaves with the first frame gathered for it.
+
+        Raises ``LocalProtocolError`` when ``can_open`` is false, after either side's GoAway, or out of ids.
+        """
+        ...
+
+    def send(self, stream: SessionStream, data: memoryview) -> int:
+        """Accept bytes to send, returning how many; never waits.
+
+        Up to the stream's send buffer they are copied. A larger write may be *held* whole by reference (then
+        all of it counts as accepted, and the caller must not change it nor call ``send`` again until ``unsent``
+        says no bytes are left of it). 0: no room. Raises ``LocalProtocolError`` after ``send_eof`` or a reset.
+        """
+        ...
+
+    def send_copy(self, stream: SessionStream, data: memoryview) -> int:
+        """As ``send``, but only what fits the send buffer is taken, always copied."""
+        ...
+
+    def withdraw(self, stream: SessionStream) -> int:
+        """Give back what is left of a held write: how many bytes of it will not be sent."""
+        ...
+
+    def read(self, stream: SessionStream, max_bytes: int | None, now: float) -> bytes | bytearray:
+        """Take received bytes and grant credit for them; empty when there are none.
+
+        Without ``max_bytes`` (or enough of it) the receive buffer itself is handed over and a new one begun.
+        """
+        ...
+
+    def unread_negotiation(self, stream: SessionStream, n: int, now: float) -> None:
+        """Drop the first ``n`` received bytes, granting credit: the pump has read them (negotiation)."""
+        ...
+
+    def send_eof(self, stream: SessionStream) -> None:
+        """FIN after everything accepted. Idempotent."""
+        ...
+
+    def abandon(self, stream: SessionStream, now: float) -> None:
+        """The application closed it: what is unread or comes later is dropped and answered once by RST.
+
+        Sends FIN when it was not sent yet. A stream that the remote never ends is reset after a while
+        (``handle_timer``).
+        """
+        ...
+
+    def reset(self, stream: SessionStream, code: int = 0) -> None:
+        """RST, dropping what is buffered both ways. Idempotent; nothing for a stream that is over."""
+        ...
+
+    def close(self, code: int) -> None:
+        """GoAway with ``code``: no stream is opened or taken any more; those open go on. Idempotent."""
+        ...
+
+    @property
+    def closed_by_us(self) -> bool: ...
+
+    @property
+    def closed_by_remote(self) -> int | None:
+        """The code of the remote's GoAway, or None."""
+        ...
+
+    @property
+    def live_streams(self) -> int:
+        """Streams not over in both directions."""
+        ...
+
+    def next_timer(self) -> float | None:
+        """When ``handle_timer`` is due, on the clock of ``now``."""
+        ...
+
+    def handle_timer(self, now: float) -> Sequence[SessionStream]:
+        """Keep-alive, round-trip measuring, lingering streams. Raises ``RemoteProtocolError`` when a ping went
+        unanswered too long."""
+        ...
+
+    @property
+    def round_trip(self) -> float | None:
+        """The least round-trip time measured, in seconds."""
+        ...
