@@ -8,19 +8,21 @@ kind of session.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntFlag
-from typing import Protocol
+from typing import Final, Protocol
 
 
-class Touched(IntFlag):
-    """What happened to a stream in one ``receive_data``, gathered over all its frames."""
+class Touched:
+    """Bits: what happened to a stream in one ``receive_data``, gathered over all its frames.
 
-    OPENED = 1  # the remote opened it
-    DATA = 2  # bytes were added to ``received``
-    WRITABLE = 4  # the remote gave credit: held or refused bytes may now go
-    EOF = 8  # the remote's FIN
-    RESET = 16  # the remote's RST: ``reset_code`` holds why
-    SLOT = 32  # the remote acknowledged it: another stream may be opened
+    Plain integers, since an ``IntFlag`` costs a microsecond an operation and these are set for every frame.
+    """
+
+    OPENED: Final = 1  # the remote opened it
+    DATA: Final = 2  # bytes were added to ``received``
+    WRITABLE: Final = 4  # the remote gave credit: held or refused bytes may now go
+    EOF: Final = 8  # the remote's FIN
+    RESET: Final = 16  # the remote's RST: ``reset_code`` holds why
+    SLOT: Final = 32  # the remote acknowledged it: another stream may be opened
 
 
 class SessionStream(Protocol):
@@ -29,8 +31,8 @@ class SessionStream(Protocol):
     @property
     def stream_id(self) -> int: ...
 
-    #: What happened since the pump last looked; the pump sets it back to 0.
-    touched: Touched
+    #: :class:`Touched` bits since the pump last looked; the pump sets it back to 0.
+    touched: int
 
     @property
     def received(self) -> bytearray:
@@ -53,6 +55,21 @@ class SessionStream(Protocol):
     @property
     def unsent(self) -> int:
         """Bytes accepted by ``send`` that no frame carries yet (a held view included), FIN counting as one."""
+        ...
+
+    @property
+    def holding(self) -> bool:
+        """Whether bytes of a held write are not in a frame yet: its memory is still referred to."""
+        ...
+
+    @property
+    def send_room(self) -> int:
+        """How many bytes ``send_copy`` would take now."""
+        ...
+
+    @property
+    def send_window(self) -> int:
+        """The credit the remote has given and we have not used; what has no windows says a large number."""
         ...
 
 
