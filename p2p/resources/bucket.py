@@ -1,0 +1,41 @@
+"""A token bucket: so many at once, then so many per second. PURE."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Holds at most ``burst`` tokens, begins full, and gains ``rate`` tokens per second.
+
+    ``now`` is any clock in seconds; one that goes backwards adds nothing.
+    """
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def take(self, now: float, n: float = 1.0) -> bool:
+        """Take ``n`` tokens, or none: False when there are fewer."""
+        self._refill(now)
+        if self._tokens < n:
+            return False
+        self._tokens -= n
+        return True
+
+    def wait(self, now: float, n: float = 1.0) -> float:
+        """Seconds until ``take(n)`` succeeds if nobody else takes any; 0.0: now; ``inf``: never."""
+        self._refill(now)
+        missing = n - self._tokens
+        if missing <= 0:
+            return 0.0
+        if n > self._burst or not self._rate:
+            return float("inf")
+        return missing / self._rate
+
+    def _refill(self, now: float) -> None:
+        if now > self._at:
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+            self._at = now
