@@ -13,6 +13,34 @@ MIB = 1024 * KIB
 
 
 @dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What decoders accept before they build anything.
+
+    These belong to the formats and not to one host: decoders are pure functions and read ``WIRE_LIMITS``.
+    """
+
+    #: A multiaddr, and its parts: a relayed WebTransport address has twelve parts and some 250 bytes.
+    max_address: int = 1 * KIB
+    max_address_parts: int = 16
+    #: A public key's protobuf: RSA with 8192 bits takes 1,062 bytes (CVE-2023-39533).
+    max_public_key: int = 2 * KIB
+    #: A private key's protobuf: RSA with 8192 bits takes some 4.7 KiB.
+    max_private_key: int = 8 * KIB
+    #: RSA keys (go: 2048 to 8192); below is weak, above verifying is slow.
+    min_rsa_bits: int = 2048
+    max_rsa_bits: int = 8192
+    #: A signed envelope: it travels inside identify, whose messages end at 8 KiB.
+    max_envelope: int = 8 * KIB
+    #: Addresses in one peer record: parsing one takes up to 0.2 ms of the only event loop.
+    max_record_addrs: int = 128
+    #: A peer id in text: CIDv1 of 46 bytes in base16 takes 93 characters.
+    max_peer_id_text: int = 128
+
+
+WIRE_LIMITS = WireLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class NegotiationLimits:
     """multistream-select, on connections and on streams."""
 
@@ -22,6 +50,9 @@ class NegotiationLimits:
     max_proposals: int = 16
     #: ``ls`` requests answered in one negotiation; each costs more bytes than it carries.
     max_listings: int = 1
+    #: Names in one listing and its bytes (rust reads 1000 names, in a frame of at most 16,383 bytes).
+    max_listed: int = 1000
+    max_listing: int = 16383
     #: One stream's negotiation from its first byte (go's host: 10 s); absolute, so dripping bytes does not help.
     timeout: float = 10.0
 
@@ -119,6 +150,26 @@ class PeerstoreLimits:
     #: How long an address is believed: told by the peer, and while it is only passing by.
     address_ttl: float = 3600.0
     temporary_ttl: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class TCPLimits:
+    """One ``TCP()``; given to it and not to the host, which it may outlive."""
+
+    #: Connections the kernel completes and we have not accepted (the kernel caps it, Linux at 4096 by default).
+    backlog: int = 1024
+    #: With no file descriptor left, accepting is tried again after this: the socket stays readable, so trying at
+    #: once would spin.
+    accept_backoff: float = 0.1
+    #: A silent connection is probed after this, and this often (go-libp2p: 30 s).
+    keep_alive: int = 30
+    #: Unsent bytes the kernel takes before the socket counts as full: urgent frames wait behind no more than this.
+    unsent: int = 128 * KIB
+    #: Received bytes thrown away at close: a socket closed with any left resets, and the peer may lose what we sent.
+    discard: int = 1 * MIB
+
+
+TCP_LIMITS = TCPLimits()
 
 
 @dataclass(frozen=True, slots=True)
