@@ -211,6 +211,8 @@ class Muxer(Protocol):
 class Stream(trio.abc.HalfCloseableStream):
     """One two-way channel of a connection. Its laws are the table *laws of streams* in the docs."""
 
+    __slots__ = ()
+
     @property
     @abstractmethod
     def protocol(self) -> ProtocolId:
@@ -260,6 +262,8 @@ class ConnectionStatistics:
 
 class Connection(trio.abc.AsyncResource):
     """Secure and multiplexed."""
+
+    __slots__ = ()
 
     @property
     @abstractmethod
@@ -339,6 +343,8 @@ class Connection(trio.abc.AsyncResource):
 class Incoming(trio.abc.AsyncResource):
     """Accepted, and not yet shaken hands."""
 
+    __slots__ = ()
+
     @property
     @abstractmethod
     def remote_addr(self) -> Multiaddr: ...
@@ -350,6 +356,8 @@ class Incoming(trio.abc.AsyncResource):
 
 class Listener(trio.abc.AsyncResource):
     """Pull: ``accept`` is the whole interface."""
+
+    __slots__ = ()
 
     @property
     @abstractmethod

@@ -1,0 +1,504 @@
+"""The one pump: it drives every muxer session over every secure channel. Trio.
+
+Two tasks own a connection. The *reader* receives into the thread's scratch, opens the frames in place, hands the
+plaintext to the session and lets each touched stream act. The *writer* sends what the socket refused, and keeps the
+timers. Everybody else calls :meth:`MuxedConnection.flush`, which never waits; so a lone write leaves at once, and
+nobody's cancellation can tear a frame. Applications are never waited for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import trio
+
+from p2p.abc import (
+    Connection,
+    ConnectionStatistics,
+    Direction,
+    ProtocolId,
+    RawStream,
+    Role,
+    SealedChannel,
+    StreamRouter,
+)
+from p2p.errors import (
+    NORMAL_TERMINATION,
+    ConnectionLost,
+    LocalProtocolError,
+    NegotiationError,
+    NoCommonProtocol,
+    RemoteProtocolError,
+)
+from p2p.identity import PeerId, PublicKey
+from p2p.limits import Limits
+from p2p.muxers.outbox import Outbox
+from p2p.muxers.scratch import scratch
+from p2p.muxers.session import MuxerSession, SessionStream, Touched
+from p2p.muxers.stream import MuxedStream
+from p2p.muxers.waiting import Waiters
+from p2p.negotiation.multistream import Dialer, Responder
+from p2p.wire.addresses import Multiaddr
+
+
+class MuxedConnection(Connection):
+    """A raw stream, the secure channel over it, and the muxer session inside.
+
+    ``leftover`` holds sealed bytes received with the end of the handshake, ``unsent`` handshake bytes that are still
+    to go out first, and ``opened`` plaintext that came with the muxer's negotiation. With ``preface`` the muxer was
+    proposed lazily: its machine's bytes are the first plaintext sent, the answer is the first plaintext received, and
+    ``refused`` is called when that answer is no.
+    """
+
+    __slots__ = (
+        "_accepted", "_channel", "_direction", "_failure", "_fronts", "_leftover", "_limited", "_local_peer", "_negotiating",
+        "_opened", "_outbox", "_parked", "_preface", "_raw", "_received", "_refused", "_remote_key", "_remote_peer",
+        "_router", "_scope", "limits", "lost", "session", "waiters",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        raw: RawStream,
+        channel: SealedChannel,
+        session: MuxerSession,
+        *,
+        local_peer: PeerId,
+        remote_peer: PeerId,
+        remote_key: PublicKey,
+        role: Role,
+        limits: Limits,
+        leftover: bytes = b"",
+        opened: bytes = b"",
+        unsent: bytes = b"",
+        preface: Dialer | None = None,
+        refused: Callable[[], None] | None = None,
+        limited: bool = False,
+    ) -> None:
+        self._raw = raw
+        self._channel = channel
+        self._local_peer = local_peer
+        self._remote_peer = remote_peer
+        self._remote_key = remote_key
+        self._direction = Direction.OUTBOUND if role is Role.DIALER else Direction.INBOUND
+        self._limited = limited
+        self._leftover = leftover
+        self._opened = opened
+        self._preface = preface
+        self._refused = refused
+        self._outbox = Outbox(
+            raw, channel, session, prefix=unsent, preface=preface.data_to_send() if preface else b""
+        )
+        self._fronts: dict[SessionStream, MuxedStream] = {}
+        #: Streams whose negotiation is outstanding, oldest first, with the time at which they are given up.
+        self._negotiating: dict[MuxedStream, float] = {}
+        self._accepted: deque[MuxedStream] = deque()
+        self._router: StreamRouter | None = None
+        self._scope: trio.CancelScope | None = None
+        self._parked: trio.CancelScope | None = None
+        self._failure: Exception | None = None
+        self._received = 0
+        self.limits = limits
+        self.session = session
+        self.waiters = Waiters()
+        #: Why the connection is over, for people; None while it lives.
+        self.lost: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<connection {self._direction.value} {self._remote_peer}>"
+
+    # --- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def local_peer(self) -> PeerId:
+        return self._local_peer
+
+    @property
+    def remote_peer(self) -> PeerId:
+        return self._remote_peer
+
+    @property
+    def remote_key(self) -> PublicKey:
+        return self._remote_key
+
+    @property
+    def local_addr(self) -> Multiaddr:
+        return self._raw.local_addr
+
+    @property
+    def remote_addr(self) -> Multiaddr:
+        return self._raw.remote_addr
+
+    @property
+    def direction(self) -> Direction:
+        return self._direction
+
+    @property
+    def limited(self) -> bool:
+        return self._limited
+
+    @property
+    def closing(self) -> bool:
+        return self.lost is not None or self.session.closed_by_us or self.session.closed_by_remote is not None
+
+    @property
+    def streams(self) -> Sequence[MuxedStream]:
+        return [stream for stream in self._fronts.values() if not stream.closed]
+
+    @property
+    def queued(self) -> int:
+        """Sealed bytes the socket has not taken."""
+        return len(self._outbox.refused)
+
+    def statistics(self) -> ConnectionStatistics:
+        return ConnectionStatistics(
+            bytes_sent=self._outbox.bytes_sent,
+            bytes_received=self._received,
+            streams=len(self.streams),
+            round_trip=self.session.round_trip,
+            queued=self.queued,
+        )
+
+    # --- opening and accepting streams ----------------------------------------------------------------
+
+    async def open_stream(self, *protocols: ProtocolId, lazy: bool = False) -> MuxedStream:
+        """Open a stream and negotiate one of ``protocols``; see :meth:`p2p.abc.Connection.open_stream`."""
+        negotiation = Dialer(protocols, lazy=lazy, limits=self.limits.negotiation) if protocols else None
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        while not self.session.can_open:
+            await self.waiters.wait(lambda: self.closing or self.session.can_open)
+            self._check_open()
+        books = self.session.open_stream()
+        stream = MuxedStream(self, books, Direction.OUTBOUND, negotiation)
+        self._fronts[books] = stream
+        if negotiation is not None:
+            self.session.send_copy(books, memoryview(negotiation.data_to_send()))
+            if not lazy:
+                self.flush()
+                await self._until_answered(stream)
+        return stream
+
+    async def _until_answered(self, stream: MuxedStream) -> None:
+        agreed = False
+        try:
+            await self.waiters.wait(lambda: stream.negotiated or stream.over)
+            stream.check()
+            agreed = True
+        finally:
+            if not agreed:
+                stream.reset()
+
+    def _check_open(self) -> None:
+        if self.lost is not None:
+            raise ConnectionLost(self.lost)
+        if self.closing:
+            raise ConnectionLost("it is going away and takes no new streams")
+
+    async def accept_stream(self) -> MuxedStream:
+        """The next inbound stream, bare, when no router serves them.
+
+        Raises ``trio.EndOfChannel`` after the remote's goodbye, ``ConnectionLost`` when the connection failed.
+        Cancelled: nothing is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._accepted:
+            if self.lost is not None and self._failure is not None:
+                raise ConnectionLost(self.lost)
+            if self.lost is not None or self.session.closed_by_remote is not None:
+                raise trio.EndOfChannel
+            await self.waiters.wait(
+                lambda: bool(self._accepted)
+                or self.lost is not None
+                or self.session.closed_by_remote is not None
+            )
+        return self._accepted.popleft()
+
+    # --- the pump -------------------------------------------------------------------------------------
+
+    async def run(self, router: StreamRouter | None = None) -> None:
+        """Pump until either side's goodbye is drained, ``abort``, or a failure; see :meth:`p2p.abc.Connection.run`."""
+        if self._scope is not None:
+            raise LocalProtocolError("the pump of this connection runs already, or has run")
+        self._router = router
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                if self.lost is None:
+                    nursery.start_soon(self._write)
+                    await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            await self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _read(self) -> None:
+        buffers = scratch()
+        try:
+            if self._opened:
+                plain, self._opened = self._opened, b""
+                self._take_plain(memoryview(plain), trio.current_time())
+            if self._leftover:
+                sealed, self._leftover = self._leftover, b""
+                buffers.cipher[: len(sealed)] = sealed
+                self._take(buffers.cipher[: len(sealed)])
+            while not self._finished():
+                while self.session.congested and self._failure is None:
+                    await self.waiters.wait(lambda: not self.session.congested or self._failure is not None)
+                carried = len(self._leftover)
+                n = await self._raw.receive_into(buffers.cipher[carried:])
+                if not n:
+                    if self._failure is None and not self._may_end():
+                        self._fail(ConnectionLost("the remote closed it"))
+                    return
+                self._received += n
+                if carried:
+                    buffers.cipher[:carried] = self._leftover
+                    self._leftover = b""
+                self._take(buffers.cipher[: carried + n])
+        except (RemoteProtocolError, NegotiationError) as error:
+            await self._refuse(error)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._fail(ConnectionLost(str(error) or "the transport broke"))
+
+    def _take(self, sealed: memoryview) -> None:
+        """Open frames, feed the session, let the touched streams act, and answer, all without a suspension."""
+        plain = scratch().plain
+        now = trio.current_time()
+        offset = 0
+        while True:
+            consumed, produced = self._channel.open_into(sealed[offset:], plain)
+            if not consumed:
+                break
+            offset += consumed
+            if produced:
+                self._take_plain(plain[:produced], now)
+        self._leftover = bytes(sealed[offset:])
+        self.flush()
+
+    def _take_plain(self, data: memoryview, now: float) -> None:
+        if self._preface is not None:
+            data = data[self._preface.receive_data(data) :]
+            if not self._preface.done:
+                return
+            self._preface = None
+        for books in self.session.receive_data(data, now):
+            flags, books.touched = books.touched, 0
+            stream = self._fronts.get(books)
+            if stream is None:
+                if not flags & Touched.OPENED:
+                    continue
+                stream = self._admit(books, now)
+            stream.touched(flags)
+        self.waiters.ask()
+
+    def _admit(self, books: SessionStream, now: float) -> MuxedStream:
+        router = self._router
+        if router is None:
+            stream = MuxedStream(self, books, Direction.INBOUND, None)
+            self._fronts[books] = stream
+            if len(self._accepted) < self.limits.accept_backlog:
+                self._accepted.append(stream)
+            else:
+                stream.reset()
+        else:
+            responder = Responder(router.supports, router.protocols, limits=self.limits.negotiation)
+            stream = MuxedStream(self, books, Direction.INBOUND, responder)
+            self._fronts[books] = stream
+            self._await_answer(stream, now)
+        return stream
+
+    async def _write(self) -> None:
+        try:
+            self.flush()
+            while True:
+                if self._outbox.refused:
+                    await self._send_refused()
+                elif self._failure is None and self._outbox.wants_flush:
+                    self.flush()
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._rest()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._broken(error)
+        except RemoteProtocolError as error:
+            await self._refuse(error)
+
+    async def _send_refused(self) -> None:
+        with trio.move_on_after(self.limits.write) as stalled:
+            await self._raw.wait_writable()
+        if stalled.cancelled_caught:
+            self._fail(ConnectionLost(f"the remote took no bytes for {self.limits.write:g} seconds"))
+            return
+        self._outbox.send_refused()
+        if not self._outbox.refused:
+            self.flush()
+        self.waiters.ask()
+
+    async def _rest(self) -> None:
+        """Park until there is something to write or a timer is due."""
+        self._parked = trio.CancelScope(deadline=self._next_timer())
+        with self._parked:
+            await trio.sleep_forever()
+        self._parked = None
+        now = trio.current_time()
+        while self._negotiating:
+            stream, deadline = next(iter(self._negotiating.items()))
+            if deadline > now:
+                break
+            stream.reset()
+        due = self.session.next_timer()
+        if due is not None and due <= now:
+            for books in self.session.handle_timer(now):
+                flags, books.touched = books.touched, 0
+                if (front := self._fronts.get(books)) is not None:
+                    front.touched(flags)
+            self.waiters.ask()
+        self.flush()
+
+    def _next_timer(self) -> float:
+        due = self.session.next_timer()
+        if self._negotiating:
+            first = next(iter(self._negotiating.values()))
+            due = first if due is None else min(first, due)
+        return float("inf") if due is None else due
+
+    # --- sending --------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what the socket takes now; the writer sends the rest. Never waits, never raises.
+
+        A socket that broke ends the connection, which the next operation of each stream tells.
+        """
+        if self._failure is not None or self.lost is not None:
+            return
+        if self._outbox.wants_flush:
+            try:
+                everything = self._outbox.flush(trio.current_time())
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._broken(error)
+                return
+            if not everything:
+                self.flush_soon()
+            self.waiters.ask()
+        if self._scope is not None and self._finished():
+            self._scope.cancel()
+
+    def flush_soon(self) -> None:
+        """Have the writer gather, after the tasks that are ready now had their turn."""
+        if self._parked is not None:
+            self._parked.cancel()
+
+    # --- negotiation of streams -----------------------------------------------------------------------
+
+    def _await_answer(self, stream: MuxedStream, now: float) -> None:
+        deadline = now + self.limits.negotiation.timeout
+        self._negotiating[stream] = deadline
+        if self._parked is not None and deadline < self._parked.deadline:
+            self._parked.deadline = deadline
+
+    def settled(self, stream: MuxedStream) -> None:
+        """A stream's negotiation came to its end: serve it, or finish what was closed meanwhile."""
+        self._negotiating.pop(stream, None)
+        if stream.closed:
+            self.session.abandon(stream.books, trio.current_time())
+            self.forget(stream)
+        elif stream.direction is Direction.INBOUND and self._router is not None:
+            self._router.serve(stream)
+
+    def drain(self, stream: MuxedStream) -> None:
+        """A lazy stream was closed before its answer came: wait for that, for a while, to say FIN."""
+        self._await_answer(stream, trio.current_time())
+
+    def forget(self, stream: MuxedStream) -> None:
+        """The stream is over as far as this side is concerned; its books may linger in the session."""
+        self._fronts.pop(stream.books, None)
+        self._negotiating.pop(stream, None)
+
+    # --- ending ---------------------------------------------------------------------------------------
+
+    def _may_end(self) -> bool:
+        return self.closing and not self.session.live_streams
+
+    def _finished(self) -> bool:
+        return self._may_end() and not self._outbox.wants_flush
+
+    def _fail(self, failure: Exception) -> None:
+        """Take the first failure as the reason, and stop both tasks."""
+        if self._failure is None and self.lost is None:
+            self._failure = failure
+        if self._scope is not None:
+            self._scope.cancel()
+        self.waiters.ask()
+
+    def _broken(self, error: Exception) -> None:
+        """Sending failed. What the remote said before it went may still be there to read, for a moment."""
+        if self._failure is None:
+            self._failure = ConnectionLost(str(error) or "the transport broke")
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.limits.goaway)
+        self.waiters.ask()
+
+    async def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
+        """The remote broke the rules: tell it, within the grace of a goodbye, then end."""
+        code = error.code if isinstance(error, RemoteProtocolError) else NORMAL_TERMINATION
+        if isinstance(error, NoCommonProtocol) and self._refused is not None:
+            self._refused()
+        self.session.close(code)
+        with trio.move_on_after(self.limits.goaway):
+            try:
+                while self._outbox.refused:
+                    await self._raw.wait_writable()
+                    self._outbox.send_refused()
+                self._outbox.flush(trio.current_time())
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # it need not hear it
+        self._fail(error)
+
+    def go_away(self) -> None:
+        """Say that no new streams are taken; those open go on. Never waits; idempotent."""
+        self.session.close(NORMAL_TERMINATION)
+        self.flush()
+        self.waiters.ask()
+
+    def abort(self, code: int = NORMAL_TERMINATION) -> None:
+        """End it now: GoAway if the socket takes it, streams raise ``ConnectionLost``. Never waits; idempotent."""
+        self.session.close(code)
+        self.flush()
+        self._lose("aborted on this side")
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def aclose(self) -> None:
+        """Say goodbye, give open streams ``limits.shutdown_grace``, then end. Cancelled: ended at once.
+
+        A connection whose pump never ran is closed at once.
+        """
+        try:
+            if self.lost is None and self._scope is not None:
+                self.go_away()
+                with trio.move_on_after(self.limits.shutdown_grace):
+                    await self.waiters.wait(lambda: self.lost is not None)
+        finally:
+            self.abort()
+            if self._scope is None:
+                await self._raw.aclose()
+        await trio.lowlevel.checkpoint()
+
+    def _lose(self, reason: str) -> None:
+        if self.lost is None:
+            self.lost = reason
+        for stream in tuple(self._fronts.values()):
+            stream.wake()
+        self.waiters.ask()
+
+    async def _end(self) -> None:
+        """However the pump ended: one last word, everybody told, the socket closed."""
+        if self.lost is None and self._failure is None:
+            self.session.close(NORMAL_TERMINATION)
+            self.flush()
+        self._lose(str(self._failure) if self._failure is not None else "closed")
+        self._negotiating.clear()
+        with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
+            await self._raw.aclose()

@@ -1,0 +1,253 @@
+"""A stream transport plus security plus a muxer: connections.
+
+The dialer proposes lazily, with the next layer's first bytes, so that a connection costs one round trip for TCP and
+one for the handshake; a responder that refuses such a proposal is remembered, and the dial is made once more with
+questions asked first. (specs/connections, "Upgrading Connections".)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+
+from p2p.abc import (
+    Incoming,
+    Listener,
+    Muxer,
+    ProtocolId,
+    RawListener,
+    RawStream,
+    Role,
+    Secured,
+    Security,
+    StreamTransport,
+)
+from p2p.errors import HandshakeFailed, NoCommonProtocol
+from p2p.identity import PeerId
+from p2p.limits import Limits
+from p2p.muxers.connection import MuxedConnection
+from p2p.negotiation.multistream import Dialer
+from p2p.negotiation.select import RawHandshake, propose, respond
+from p2p.transports.sealed import SealedRaw
+from p2p.wire.addresses import Multiaddr
+
+
+class Upgraded:
+    """Makes a :class:`p2p.abc.Transport` of a :class:`p2p.abc.StreamTransport`.
+
+    ``security`` and ``muxers`` are in order of preference. ``local_peer`` is whose connections these are.
+    """
+
+    def __init__(
+        self,
+        transport: StreamTransport,
+        *,
+        local_peer: PeerId,
+        security: Sequence[Security],
+        muxers: Sequence[Muxer],
+        limits: Limits,
+    ) -> None:
+        if not security or not muxers:
+            raise ValueError("a connection needs at least one security protocol and one muxer")
+        self._transport = transport
+        self._local_peer = local_peer
+        self._security = {security.protocol: security for security in security}
+        self._muxers = {muxer.protocol: muxer for muxer in muxers}
+        self._limits = limits
+        #: Peers (or, unknown, their addresses) that refused a lazy proposal, oldest first.
+        self._refusals: OrderedDict[PeerId | Multiaddr, None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<{self._transport!r} with {', '.join((*self._security, *self._muxers))}>"
+
+    def can_dial(self, addr: Multiaddr) -> bool:
+        return self._transport.can_dial(addr)
+
+    def can_listen(self, addr: Multiaddr) -> bool:
+        return self._transport.can_listen(addr)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Nothing to pump: returns at once."""
+        task_status.started()
+        await trio.lowlevel.checkpoint()
+
+    async def dial(self, addr: Multiaddr, *, peer: PeerId | None) -> MuxedConnection:
+        """Connect and upgrade; ``peer`` is whom to expect (None: whoever answers).
+
+        Raises ``OSError``, ``SecurityError``, ``NegotiationError``, ``RemoteProtocolError``, ``trio.TooSlowError``
+        (``limits.connect``, ``limits.upgrade``), ``trio.BrokenResourceError``. Cancelled: the socket is closed.
+        """
+        key = peer or addr
+        if key not in self._refusals:
+            try:
+                return await self._dial(addr, peer, lazy=True)
+            except NoCommonProtocol:
+                self._remember_refusal(key)
+        return await self._dial(addr, peer, lazy=False)
+
+    async def _dial(self, addr: Multiaddr, peer: PeerId | None, *, lazy: bool) -> MuxedConnection:
+        with trio.fail_after(self._limits.connect):
+            raw = await self._transport.dial(addr)
+        return await self._guarded(raw, lambda: self._upgrade_dialed(raw, peer, peer or addr, lazy=lazy))
+
+    def _remember_refusal(self, key: PeerId | Multiaddr) -> None:
+        self._refusals[key] = None
+        if len(self._refusals) > self._limits.refusals:
+            self._refusals.popitem(last=False)
+
+    async def _guarded(
+        self, raw: RawStream, upgrade: Callable[[], Awaitable[MuxedConnection]]
+    ) -> MuxedConnection:
+        """Run an upgrade within its deadline; the raw stream is closed unless it became a connection."""
+        connection = None
+        try:
+            with trio.fail_after(self._limits.upgrade):
+                connection = await upgrade()
+        finally:
+            if connection is None:
+                with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
+                    await raw.aclose()
+        return connection
+
+    async def _upgrade_dialed(
+        self, raw: RawStream, peer: PeerId | None, key: PeerId | Multiaddr, *, lazy: bool
+    ) -> MuxedConnection:
+        handshake = RawHandshake(raw, limits=self._limits)
+        offered = tuple(self._security)
+        chosen = await propose(
+            handshake, offered[:1] if lazy else offered, lazy=lazy, limits=self._limits.negotiation
+        )
+        secured = await self._security[chosen].secure(
+            handshake, role=Role.DIALER, peer=peer, muxers=tuple(self._muxers)
+        )
+        if peer is not None and secured.remote_peer != peer:
+            # Every security checks this; a peer that is not the one dialed must not pass if one forgets.
+            raise HandshakeFailed(f"{chosen} let {secured.remote_peer} through for {peer}")
+        if secured.early_muxer is not None:
+            return self._connection(raw, secured, Role.DIALER, secured.early_muxer)
+        muxers = tuple(self._muxers)
+        if lazy:
+            preface = Dialer(muxers[:1], lazy=True, limits=self._limits.negotiation)
+            return self._connection(
+                raw, secured, Role.DIALER, muxers[0], preface=preface, refused=lambda: self._remember_refusal(key)
+            )
+        sealed = SealedRaw(raw, secured.channel, leftover=secured.leftover, unsent=secured.unsent)
+        inner = RawHandshake(sealed, limits=self._limits)
+        muxer = await propose(inner, muxers, lazy=False, limits=self._limits.negotiation)
+        return self._connection_after(raw, secured, Role.DIALER, muxer, sealed, inner)
+
+    async def _upgrade_accepted(self, raw: RawStream) -> MuxedConnection:
+        handshake = RawHandshake(raw, limits=self._limits)
+        chosen = await respond(
+            handshake, self._security.__contains__, lambda: tuple(self._security), limits=self._limits.negotiation
+        )
+        secured = await self._security[chosen].secure(
+            handshake, role=Role.RESPONDER, peer=None, muxers=tuple(self._muxers)
+        )
+        if secured.early_muxer is not None:
+            return self._connection(raw, secured, Role.RESPONDER, secured.early_muxer)
+        sealed = SealedRaw(raw, secured.channel, leftover=secured.leftover, unsent=secured.unsent)
+        inner = RawHandshake(sealed, limits=self._limits)
+        muxer = await respond(
+            inner, self._muxers.__contains__, lambda: tuple(self._muxers), limits=self._limits.negotiation
+        )
+        return self._connection_after(raw, secured, Role.RESPONDER, muxer, sealed, inner)
+
+    def _connection(
+        self,
+        raw: RawStream,
+        secured: Secured,
+        role: Role,
+        muxer: ProtocolId,
+        *,
+        preface: Dialer | None = None,
+        refused: Callable[[], None] | None = None,
+    ) -> MuxedConnection:
+        return MuxedConnection(
+            raw,
+            secured.channel,
+            self._muxers[muxer].session(role, now=trio.current_time()),
+            local_peer=self._local_peer,
+            remote_peer=secured.remote_peer,
+            remote_key=secured.remote_key,
+            role=role,
+            limits=self._limits,
+            leftover=secured.leftover,
+            unsent=secured.unsent,
+            preface=preface,
+            refused=refused,
+        )
+
+    def _connection_after(
+        self,
+        raw: RawStream,
+        secured: Secured,
+        role: Role,
+        muxer: ProtocolId,
+        sealed: SealedRaw,
+        inner: RawHandshake,
+    ) -> MuxedConnection:
+        """The connection once the muxer was negotiated with questions and answers through ``sealed``."""
+        return MuxedConnection(
+            raw,
+            secured.channel,
+            self._muxers[muxer].session(role, now=trio.current_time()),
+            local_peer=self._local_peer,
+            remote_peer=secured.remote_peer,
+            remote_key=secured.remote_key,
+            role=role,
+            limits=self._limits,
+            leftover=sealed.take_leftover(),
+            opened=inner.take_leftover(),
+            unsent=sealed.take_unsent(),
+        )
+
+    @asynccontextmanager
+    async def listen(self, addr: Multiaddr) -> AsyncIterator[Listener]:
+        """Accept raw streams at ``addr`` for as long as the block lasts. Raises ``OSError``, ``InvalidAddress``."""
+        listening: AbstractAsyncContextManager[RawListener] = self._transport.listen(addr)
+        async with listening as raw_listener:
+            yield _UpgradingListener(self, raw_listener)
+
+
+class _UpgradingListener(Listener):
+    __slots__ = ("_raw", "_upgraded")
+
+    def __init__(self, upgraded: Upgraded, raw: RawListener) -> None:
+        self._upgraded = upgraded
+        self._raw = raw
+
+    @property
+    def addr(self) -> Multiaddr:
+        return self._raw.addr
+
+    async def accept(self) -> Incoming:
+        return _Accepted(self._upgraded, await self._raw.accept())
+
+    async def aclose(self) -> None:
+        await self._raw.aclose()
+
+
+class _Accepted(Incoming):
+    __slots__ = ("_raw", "_upgraded")
+
+    def __init__(self, upgraded: Upgraded, raw: RawStream) -> None:
+        self._upgraded = upgraded
+        self._raw = raw
+
+    @property
+    def remote_addr(self) -> Multiaddr:
+        return self._raw.remote_addr
+
+    async def upgrade(self) -> MuxedConnection:
+        return await self._upgraded._guarded(
+            self._raw, lambda: self._upgraded._upgrade_accepted(self._raw)
+        )
+
+    async def aclose(self) -> None:
+        await self._raw.aclose()
+
+
