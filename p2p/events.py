@@ -1,0 +1,80 @@
+"""What happened to a host: frozen values that ``host.events()`` gives in order.
+
+Events are hints, and ``host.connections`` is the truth: whoever falls behind loses the oldest and is told how
+many by one :class:`EventsLost`. Services may subclass :class:`Event` for what they have to tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from p2p.identity import PeerId
+from p2p.wire.addresses import Multiaddr
+
+if TYPE_CHECKING:
+    from p2p.abc import Connection, ProtocolId
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Event):
+    """A listener accepts at ``addr``, the address really bound; a wildcard stays one."""
+
+    addr: Multiaddr
+
+
+@dataclass(frozen=True, slots=True)
+class Connected(Event):
+    """``connection`` is in ``host.connections``. A peer may have several."""
+
+    peer: PeerId
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected(Event):
+    """``connection`` is over; ``last``: the peer has no other, so what is kept for it can go."""
+
+    peer: PeerId
+    connection: Connection
+    last: bool
+    reason: str  # for people
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentified(Event):
+    """Identify told about a peer, at first or anew. All of it is what the peer says of itself, within bounds."""
+
+    peer: PeerId
+    connection: Connection
+    protocols: Sequence[ProtocolId]
+    agent_version: str
+    #: Where the peer saw this host's end of ``connection``.
+    observed_addr: Multiaddr | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesChanged(Event):
+    """``host.addrs`` is another now."""
+
+    addrs: Sequence[Multiaddr]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolsChanged(Event):
+    """``host.protocols`` is another now."""
+
+    protocols: Sequence[ProtocolId]
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost(Event):
+    """This subscriber fell behind: the ``count`` oldest events it had not received are gone."""
+
+    count: int
