@@ -1,0 +1,1 @@
+"""What crosses the wire: varints, frames, protobuf messages and their guards, addresses. Pure."""

@@ -1,0 +1,181 @@
+"""Multiaddrs, and the only import of ``multiaddr`` in this package.
+
+The library is lenient: it takes truncated bytes (``04 7f`` reads as ``/ip4/0.0.0.127``), parses when asked
+and not when made, and lets several kinds of exceptions out. So every address enters through one of two
+functions, which parse all of it at once: :func:`parse_peer_addr` for bytes of a peer,
+:func:`parse_user_addr` for what a program or its user wrote. Addresses that came through either are well
+formed, and the other functions here, as ``str()``, cannot fail on them.
+
+Its codecs are imported here and not, as it would do, at the first address that needs them: that costs up to
+60 ms, which is for start-up and not for the event loop.
+
+Source: multiformats/multiaddr; specs/addressing; for ``/p2p`` values specs/peer-ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+# The library ships no types (hence the ignores).
+from multiaddr.codecs import certhash, cid, domain, ip4, ip6, uint16be  # type: ignore[import-untyped]  # noqa: F401
+from multiaddr.exceptions import Error as MultiaddrError  # type: ignore[import-untyped]
+from multiaddr.exceptions import ParseError
+from multiaddr.transforms import bytes_iter  # type: ignore[import-untyped]
+
+from p2p.errors import InvalidAddress, RemoteProtocolError
+from p2p.limits import WIRE_LIMITS
+from p2p.wire import multibase, varint
+
+if TYPE_CHECKING:
+
+    class Multiaddr:
+        """What is used here of ``multiaddr.Multiaddr``: an immutable value, printed as its text."""
+
+        def __init__(self, addr: str | bytes | Multiaddr) -> None: ...
+
+        def __hash__(self) -> int: ...
+
+        def __eq__(self, other: object) -> bool: ...
+
+        def __iter__(self) -> Iterator[Any]: ...
+
+        def __len__(self) -> int: ...
+
+        def to_bytes(self) -> bytes: ...
+
+        def encapsulate(self, other: str | bytes | Multiaddr) -> Multiaddr: ...
+
+        def items(self) -> Iterable[tuple[Any, str | None]]: ...
+
+else:
+    from multiaddr import Multiaddr
+
+__all__ = ["Multiaddr", "Part", "parse_peer_addr", "parse_user_addr", "parts", "split_peer", "with_peer"]
+
+_P2P = 0x01A5
+_CERTHASH = 0x01D2
+_SHA2_256 = b"\x12\x20"
+_MAX_INLINE_KEY = 42
+#: Text of a user's address: percent-encoding may triple the bytes.
+_MAX_TEXT = 4 * WIRE_LIMITS.max_address
+
+# All that is known to come out of the library for bytes or text it does not like.
+_REFUSALS = (MultiaddrError, ValueError, LookupError, TypeError, EOFError)
+
+
+class Part(NamedTuple):
+    """One part of an address: its protocol's name, and its value as text if it has one."""
+
+    protocol: str
+    value: str | None
+
+
+def parse_peer_addr(raw: bytes) -> Multiaddr:
+    """Read a binary address that a peer sent.
+
+    It must be the one encoding of an address this library knows: at most 1 KiB, 1 to 16 parts, peer ids as
+    multihashes of the two kinds there are, certificate hashes in SHA-256. Raises ``RemoteProtocolError``
+    otherwise; whether the address is of any use is for the transports to say.
+    """
+    if not raw or len(raw) > WIRE_LIMITS.max_address:
+        raise RemoteProtocolError(f"address of {len(raw)} bytes, expected 1 to {WIRE_LIMITS.max_address}")
+    try:
+        _check_parts(raw)
+    except _REFUSALS as error:
+        raise RemoteProtocolError(f"not a canonical multiaddr: {raw[:40].hex()}") from error
+    return Multiaddr(raw)
+
+
+def parse_user_addr(addr: str | Multiaddr) -> Multiaddr:
+    """Read an address that this program or its user gave.
+
+    Peer ids written as CIDv1 become multihashes, the form that goes on the wire. Raises ``InvalidAddress``,
+    a ``ValueError``, which says what is wrong with it.
+    """
+    text = addr if isinstance(addr, str) else f"multiaddr {addr.to_bytes()[:40].hex()}"
+    if isinstance(addr, str):
+        if len(addr) > _MAX_TEXT:
+            raise InvalidAddress(f"address of {len(addr)} characters")
+        if not addr.startswith("/"):
+            raise InvalidAddress(f"{addr!r} is not a multiaddr: those start with '/', as /ip6/::1/tcp/1")
+    try:
+        # Printing is what parses it, and what makes a multihash of a CID.
+        parsed = Multiaddr(str(Multiaddr(addr)))
+        if str(parsed) == "":
+            raise ValueError("it has no parts")
+        _check_parts(parsed.to_bytes())
+    except _REFUSALS as error:
+        reason = error.message if isinstance(error, ParseError) else error
+        raise InvalidAddress(f"{text!r} is not a multiaddr: {reason}") from error
+    return parsed
+
+
+def parts(addr: Multiaddr) -> tuple[Part, ...]:
+    """The parts of ``addr`` from the left, as ``(("ip4", "127.0.0.1"), ("tcp", "4001"), ("ws", None))``."""
+    return tuple(Part(protocol.name, value) for protocol, value in addr.items())
+
+
+def split_peer(addr: Multiaddr) -> tuple[Multiaddr, str | None]:
+    """Take the final ``/p2p/ID`` off: (the address without it, the id in base58btc), or (``addr``, None).
+
+    Only the last part names who answers there: the id in ``…/p2p/RELAY/p2p-circuit`` stays where it is.
+    """
+    raw = addr.to_bytes()
+    last = None
+    for offset, protocol, _, value in bytes_iter(raw):
+        last = (offset, protocol.code, value)
+    if last is None or last[1] != _P2P:
+        return addr, None
+    return Multiaddr(raw[: last[0]]), multibase.encode_base58btc(last[2])
+
+
+def with_peer(addr: Multiaddr, peer_id: str) -> Multiaddr:
+    """``addr`` ending in ``/p2p/`` and ``peer_id``, in base58btc.
+
+    An address that ends in that id already is returned as it is. Raises ``InvalidAddress`` when it ends in
+    another, or when ``peer_id`` is no peer id.
+    """
+    _, present = split_peer(addr)
+    if present == peer_id:
+        return addr
+    if present is not None:
+        raise InvalidAddress(f"{addr} names another peer than {peer_id}")
+    return Multiaddr(addr.to_bytes() + parse_user_addr(f"/p2p/{peer_id}").to_bytes())
+
+
+def _check_parts(raw: bytes) -> None:
+    """Raises one of ``_REFUSALS`` unless ``raw`` is what the library makes of the text it prints for it.
+
+    For ``/p2p`` and ``/certhash`` that is decided by their shape: their texts are base58btc and base64url
+    of the bytes, one text for each value, and the library takes 0.2 ms for a single certhash.
+    """
+    starts = []
+    found = []
+    for offset, protocol, _, value in bytes_iter(raw):
+        starts.append(offset)
+        found.append((protocol.code, value))
+        if len(found) > WIRE_LIMITS.max_address_parts:
+            raise ValueError(f"more than {WIRE_LIMITS.max_address_parts} parts")
+    others = bytearray()
+    for (code, value), start, end in zip(found, starts, [*starts[1:], len(raw)], strict=True):
+        if code != _P2P and code != _CERTHASH:
+            others += raw[start:end]
+        elif code == _P2P and not _is_peer_id(value):
+            raise ValueError("a /p2p value that is no peer id")
+        elif code == _CERTHASH and not _is_sha256(value):
+            raise ValueError("a /certhash that is not SHA-256")
+        elif raw[start:end] != varint.encode(code) + varint.encode(len(value)) + value:
+            raise ValueError("a part that is cut short, or has a length not in its shortest form")
+    if Multiaddr(str(Multiaddr(bytes(others)))).to_bytes() != others:
+        raise ValueError("not its canonical bytes")
+
+
+def _is_sha256(value: bytes) -> bool:
+    return len(value) == 34 and value.startswith(_SHA2_256)
+
+
+def _is_peer_id(value: bytes) -> bool:
+    if value[:1] == b"\0":
+        return len(value) > 2 and value[1] == len(value) - 2 <= _MAX_INLINE_KEY
+    return _is_sha256(value)

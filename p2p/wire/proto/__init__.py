@@ -1,0 +1,1 @@
+"""Generated protobuf classes; only ``p2p.wire.messages`` touches them."""
