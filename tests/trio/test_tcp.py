@@ -264,7 +264,7 @@ class FailingSocket:
         self._sock.close()
 
 
-@pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EMFILE])
 async def test_accepting_survives(code):
     limits = replace(TCP_LIMITS, accept_backoff=0.01)
     async with TCP(limits).listen(ANY["ip4"]) as listener:

@@ -1,0 +1,134 @@
+"""Raw streams within one process, at addresses ``/memory/N`` (multiaddr protocol 777).
+
+Numbers mean something within one :class:`MemoryHub` only; who shares a hub can reach each other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+
+from p2p.errors import InvalidAddress
+from p2p.transports.pipe import Bell, Pipe, PipeStream
+from p2p.wire.addresses import Multiaddr, parts
+
+#: Streams dialed and not yet accepted; one more dial is refused.
+BACKLOG = 128
+#: What one direction holds before it takes no more, about a socket's buffer.
+BUFFER = 64 * 1024
+
+
+class MemoryHub:
+    """Where memory transports meet."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[int, MemoryListener] = {}
+        self._last = 0
+
+    def _free_port(self) -> int:
+        # Each number is given out once, so that an address says which dial or listener it was.
+        self._last += 1
+        while self._last in self._listeners:
+            self._last += 1
+        return self._last
+
+
+class Memory:
+    """Dials and listens on ``/memory/N`` of ``hub``; listening on 0 takes a free number."""
+
+    def __init__(self, hub: MemoryHub, *, buffer: int = BUFFER) -> None:
+        self._hub = hub
+        self._buffer = buffer
+
+    def can_dial(self, addr: Multiaddr) -> bool:
+        return [part.protocol for part in parts(addr)] == ["memory"]
+
+    def can_listen(self, addr: Multiaddr) -> bool:
+        return self.can_dial(addr)
+
+    async def dial(self, addr: Multiaddr) -> PipeStream:
+        """Raises ``ConnectionRefusedError`` when nobody listens there or too many wait to be accepted.
+
+        Cancelled: nobody was reached.
+        """
+        port = self._port(addr)
+        await trio.lowlevel.checkpoint()
+        listener = self._hub._listeners.get(port)
+        if listener is None or not listener._has_room():
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: {addr}")
+        local = Multiaddr(f"/memory/{self._hub._free_port()}")
+        there, back = Pipe(self._buffer), Pipe(self._buffer)
+        listener._offer(PipeStream(there, back, addr, local))
+        return PipeStream(back, there, local, addr)
+
+    def listen(self, addr: Multiaddr) -> AbstractAsyncContextManager[MemoryListener]:
+        """Listen until the context is left; streams not accepted by then are reset.
+
+        Entering raises ``OSError`` (EADDRINUSE) for a number taken, and ``InvalidAddress``.
+        """
+        return self._listen(addr)
+
+    @asynccontextmanager
+    async def _listen(self, addr: Multiaddr) -> AsyncIterator[MemoryListener]:
+        port = self._port(addr) or self._hub._free_port()
+        if port in self._hub._listeners:
+            raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: {addr}")
+        listener = MemoryListener(Multiaddr(f"/memory/{port}"))
+        self._hub._listeners[port] = listener
+        try:
+            yield listener
+        finally:
+            del self._hub._listeners[port]
+            listener.close()
+
+    def _port(self, addr: Multiaddr) -> int:
+        if not self.can_dial(addr):
+            raise InvalidAddress(f"{addr} is not of the form /memory/N")
+        (_, number), *_ = parts(addr)
+        return int(number or 0)
+
+
+class MemoryListener:
+    """Accepts what was dialed, in order; the context manager that made it closes it."""
+
+    def __init__(self, addr: Multiaddr) -> None:
+        self._addr = addr
+        self._waiting: deque[PipeStream] = deque()
+        self._offered = Bell()
+        self._closed = False
+
+    @property
+    def addr(self) -> Multiaddr:
+        return self._addr
+
+    async def accept(self) -> PipeStream:
+        """Raises ``trio.ClosedResourceError`` after ``aclose``. Cancelled: nothing was accepted."""
+        if self._waiting:
+            await trio.lowlevel.checkpoint()
+        while not self._waiting and not self._closed:
+            await self._offered.wait()
+        if self._closed:
+            raise trio.ClosedResourceError("this listener was closed")
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().reset()
+        self._offered.ring()
+
+    def _has_room(self) -> bool:
+        return not self._closed and len(self._waiting) < BACKLOG
+
+    def _offer(self, stream: PipeStream) -> None:
+        self._waiting.append(stream)
+        self._offered.ring()
