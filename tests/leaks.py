@@ -1,8 +1,8 @@
 """What a test may leave behind: nothing.
 
 Descriptors, threads and resource scopes are compared before and after a test; tasks are watched by an
-instrument in every ``trio.run``. Looking is cheap. Only when something seems left is the garbage collected and
-looked at once more, since what a cycle still holds is not a leak of ours.
+instrument in every ``trio.run``. Looking is cheap. Only when something seems left is the garbage collected
+and looked at once more, since what a cycle still holds is not a leak of ours.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def watched_run(
     restrict_keyboard_interrupt_to_checkpoints: bool = False,
     strict_exception_groups: bool = True,
 ) -> object:
-    """``trio.run`` with a task watch: the run that tests get, and what they start with ``trio.run`` themselves."""
+    """``trio.run`` with a task watch: for tests that are async, and for what they run themselves."""
     watch = TaskWatch()
     try:
         return _plain_run(

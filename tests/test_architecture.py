@@ -167,7 +167,7 @@ GOOD = {
 MADE_UP = {**rules.package_rules(dict.fromkeys(KNOWN)), **TEST_RULES}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "at", "source"), [(n, *case) for n, cases in BAD.items() for case in cases])
+@pytest.mark.parametrize(("name", "at", "source"), [(n, *c) for n, cases in BAD.items() for c in cases])
 def test_a_rule_fails_on(name: str, at: str, source: str) -> None:
     assert list(MADE_UP[name](Module.of(at, source)))
 
