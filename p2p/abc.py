@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NewType, Protocol
 
 import trio
 
-from p2p.identity import PeerId, PublicKey
+from p2p.identity import Identity, PeerId, PublicKey
+from p2p.limits import Limits
 from p2p.wire.addresses import Multiaddr
 
 if TYPE_CHECKING:
@@ -411,8 +412,21 @@ class HostView(Protocol):
     def peer_id(self) -> PeerId: ...
 
     @property
+    def identity(self) -> Identity:
+        """Who signs for this host."""
+        ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
     def addrs(self) -> Sequence[Multiaddr]:
         """Full addresses, /p2p/ID included."""
+        ...
+
+    @property
+    def protocols(self) -> Sequence[ProtocolId]:
+        """What this host takes streams for now: the ids that have a handler."""
         ...
 
     @property
@@ -431,7 +445,18 @@ class HostView(Protocol):
         self, protocol: str | Callable[[str], bool], handler: Handler
     ) -> AbstractContextManager[None]: ...
 
+    async def attempt(self, stream: Stream, handler: Handler) -> bool:
+        """Run ``handler`` on a stream this side opened, behind the wall inbound streams have; close it after.
+
+        Whatever a remote makes it raise ends the stream and is logged: then False. Cancellation passes.
+        """
+        ...
+
     def events(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Event]]: ...
+
+    def emit(self, event: Event) -> None:
+        """Tell all who read ``events``. Never waits."""
+        ...
 
 
 class PeerRouting(Protocol):
