@@ -1,0 +1,77 @@
+// Reading and writing js-libp2p streams, whatever they were through before their handler ran.
+import { createHash } from 'node:crypto'
+
+const BLOCK_SIZE = 64 * 1024
+
+/** Feed every chunk to onChunk; resolves with the byte count at EOF, rejects when the stream was reset or aborted. */
+export function consume (stream, onChunk = () => {}) {
+  return new Promise((resolve, reject) => {
+    let bytes = 0
+    // A reset also dispatches 'end', so the status decides which it was.
+    const ended = (error) => {
+      if (stream.status === 'reset') {
+        reject(error ?? named('StreamResetError', 'stream reset by the remote'))
+      } else if (stream.status === 'aborted' || error != null) {
+        reject(error ?? named('StreamAbortedError', 'stream aborted'))
+      } else {
+        resolve(bytes)
+      }
+    }
+    stream.addEventListener('end', () => ended())
+    stream.addEventListener('close', (event) => ended(event.error))
+    // Negotiation reads ahead and puts back what is ours, at times after 'end', which is dispatched but once.
+    const endedEarlier = () => (stream.readableEnded || stream.status !== 'open') && stream.readBufferLength === 0
+    stream.addEventListener('message', (event) => {
+      bytes += event.data.byteLength
+      onChunk(event.data)
+      if (endedEarlier()) {
+        ended()
+      }
+    })
+    if (endedEarlier()) {
+      ended()
+    }
+  })
+}
+
+/** Send a chunk and wait while the stream wants no more. */
+export async function send (stream, chunk, signal) {
+  if (!stream.send(chunk)) {
+    await stream.onDrain({ signal })
+  }
+}
+
+/** Echo until EOF; resolves with the byte count. */
+export async function echo (stream) {
+  const bytes = await consume(stream, (chunk) => {
+    if (stream.send(chunk) || stream.readStatus !== 'readable') {
+      return
+    }
+    stream.pause()
+    stream.onDrain().then(() => {
+      if (stream.readStatus === 'paused') {
+        stream.resume()
+      }
+    }, () => {}) // the stream died: consume() tells
+  })
+  await stream.close()
+  return bytes
+}
+
+/** n pseudo-random bytes in blocks: block i is SHAKE128(le64(seed) || le64(i)). */
+export function * pseudoRandom (n, seed) {
+  for (let i = 0; n > 0; i++) {
+    const name = Buffer.alloc(16)
+    name.writeBigUInt64LE(BigInt(seed), 0)
+    name.writeBigUInt64LE(BigInt(i), 8)
+    const block = createHash('shake128', { outputLength: Math.min(n, BLOCK_SIZE) }).update(name).digest()
+    yield block
+    n -= block.length
+  }
+}
+
+export function named (name, message) {
+  const error = new Error(message)
+  error.name = name
+  return error
+}

@@ -1,0 +1,194 @@
+"""The other implementations among themselves: what passes here and fails with us is our fault."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import pytest
+
+from tests.interop.payload import sha256_of
+from tests.interop.peer import Peer, PeerDied, PeerError
+
+# Builds happen in fixtures, which the timeout does not count.
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60, func_only=True)]
+
+LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+NAMES = ["go", "js"]
+TEST_PROTOCOLS = {
+    "/ipfs/id/1.0.0",
+    "/ipfs/ping/1.0.0",
+    "/echo/1.0.0",
+    "/test/sink/1.0.0",
+    "/test/reset/1.0.0",
+    "/test/reset-me/1.0.0",
+    "/test/half/1.0.0",
+    "/test/half-first/1.0.0",
+}
+
+
+class Kind(NamedTuple):
+    """An implementation and how to start it."""
+
+    name: str
+    command: list[str]
+
+    def dialer(self) -> Peer:
+        return Peer(f"{self.name} (dialer)", self.command)
+
+    def responder(self) -> Peer:
+        return Peer(f"{self.name} (responder)", self.command, listen=[LOOPBACK])
+
+
+class Pair(NamedTuple):
+    dialer: Kind
+    responder: Kind
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[tuple[Peer, Peer], None]:
+        async with self.responder.responder() as responder, self.dialer.dialer() as dialer:
+            yield dialer, responder
+
+
+@pytest.fixture(params=NAMES)
+def kind(request: pytest.FixtureRequest, peer_command: Callable[[str], list[str]]) -> Kind:
+    return Kind(request.param, peer_command(request.param))
+
+
+@pytest.fixture(params=[(a, b) for a in NAMES for b in NAMES], ids="-".join)
+def pair(request: pytest.FixtureRequest, peer_command: Callable[[str], list[str]]) -> Pair:
+    dialer, responder = (Kind(name, peer_command(name)) for name in request.param)
+    return Pair(dialer, responder)
+
+
+async def test_dial_identify_and_ping(pair: Pair) -> None:
+    async with pair.running() as (dialer, responder):
+        assert dialer.addrs == []
+        dialed = await dialer.call("dial", addr=responder.addr)
+        assert dialed["peer"] == responder.peer_id
+
+        told = await dialer.call("identify", addr=responder.addr)
+        assert told["peer"] == responder.peer_id
+        assert told["agent"] == f"interop-{pair.responder.name}"
+        assert set(told["protocols"]) >= TEST_PROTOCOLS
+        assert responder.addr.removesuffix(f"/p2p/{responder.peer_id}") in told["listen_addrs"]
+        assert told["observed_addr"].startswith("/ip4/127.0.0.1/tcp/")
+
+        told = await responder.call("identify", peer=dialer.peer_id)
+        assert told["peer"] == dialer.peer_id
+        assert told["agent"] == f"interop-{pair.dialer.name}"
+        assert told["listen_addrs"] == []
+
+        assert (await responder.call("stats"))["connections"] == 1
+        for caller, remote in ((dialer, responder), (responder, dialer)):
+            pinged = await caller.call("ping", peer=remote.peer_id, count=5)
+            assert len(pinged["rtts"]) == 5 and all(0 < rtt < 5_000_000 for rtt in pinged["rtts"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000, 5_000_000])
+async def test_echo(pair: Pair, size: int) -> None:
+    async with pair.running() as (dialer, responder):
+        echoed = await dialer.call("echo", addr=responder.addr, bytes=size, seed=7)
+        assert echoed["sent_sha256"] == echoed["received_sha256"] == sha256_of(size, 7)
+        assert echoed["received"] == size
+        stats = await responder.call("stats", until={"echo.eof": 1})
+        assert stats["echo"]["eof_bytes"] == size
+
+
+async def test_echo_from_the_side_that_was_dialed(pair: Pair) -> None:
+    async with pair.running() as (dialer, responder):
+        await dialer.call("dial", addr=responder.addr)
+        echoed = await responder.call("echo", peer=dialer.peer_id, bytes=300_000, seed=8)
+        assert echoed["received_sha256"] == sha256_of(300_000, 8)
+
+
+async def test_many_echoes_at_once(pair: Pair) -> None:
+    async with pair.running() as (dialer, responder):
+        done = await dialer.call("many", addr=responder.addr, streams=100, bytes=20_000, seed=1)
+        assert (done["streams"], done["intact"]) == (100, 100)
+        stats = await responder.call("stats", until={"echo.eof": 100})
+        assert stats["echo"] == {
+            "opened": 100, "eof": 100, "eof_bytes": 2_000_000, "reset": 0, "other": 0, "last_code": None,
+        }  # fmt: skip
+        assert stats["connections"] == 1
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 600_000])
+async def test_half_closes(pair: Pair, size: int) -> None:
+    async with pair.running() as (dialer, responder):
+        assert (await dialer.call("half", addr=responder.addr, bytes=size))["answer"] == f"done:{size}"
+        assert (await dialer.call("half_first", addr=responder.addr, bytes=size))["greeting"] == "hello"
+        stats = await responder.call("stats", until={"half.eof": 1, "half_first.eof": 1})
+        assert stats["half_first"]["eof_bytes"] == size
+
+
+async def test_resets(pair: Pair) -> None:
+    # Only go puts a code into a reset, and only go reads it.
+    carried = pair.dialer.name == pair.responder.name == "go"
+    understood = {"go": 0, "js": None}  # what it tells of a reset without a code
+    async with pair.running() as (dialer, responder):
+        seen = await dialer.call("reset", addr=responder.addr, code=42)
+        assert seen["seen"] == "stream_reset"
+        assert seen["code"] == (42 if carried else understood[pair.dialer.name])
+
+        await dialer.call("send_reset", addr=responder.addr, code=43)
+        stats = await responder.call("stats", until={"reset_me.reset": 1})
+        assert stats["reset"]["opened"] == 1
+        assert stats["reset_me"]["last_code"] == (43 if carried else understood[pair.responder.name])
+        assert (stats["reset_me"]["eof"], stats["reset_me"]["other"]) == (0, 0)
+        assert stats["connections"] == 1
+
+
+async def test_oneway(pair: Pair) -> None:
+    async with pair.running() as (dialer, responder):
+        sent = await dialer.call("oneway", addr=responder.addr, count=50, bytes=1_000)
+        assert (sent["streams"], sent["bytes"]) == (50, 50_000)
+        stats = await responder.call("stats", until={"sink.eof": 50})
+        assert stats["sink"]["eof_bytes"] == 50_000
+        assert (stats["sink"]["reset"], stats["sink"]["other"]) == (0, 0)
+
+
+async def test_wrong_peer_and_close_connections(pair: Pair) -> None:
+    async with pair.running() as (dialer, responder):
+        refused = await dialer.call("wrong_peer", addr=responder.addr)
+        assert refused["seen"] == "peer_id_mismatch"
+        await responder.call("stats", until={"connections": 0})
+
+        for closer in (dialer, responder):
+            await dialer.call("dial", addr=responder.addr)
+            await responder.call("stats", until={"connections": 1})
+            assert (await closer.call("close_connections"))["closed"] == 1
+            await dialer.call("stats", until={"connections": 0})
+            await responder.call("stats", until={"connections": 0})
+
+
+async def test_what_goes_wrong_is_told(kind: Kind) -> None:
+    async with kind.dialer() as dialer:
+        stranger = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+        for kind_of_failure, command, arguments in (
+            ("dial_failed", "dial", {"addr": f"/ip4/127.0.0.1/tcp/1/p2p/{stranger}"}),
+            ("dial_failed", "echo", {"peer": stranger}),
+            ("bad_request", "dial", {"addr": "/no/such/thing"}),
+            ("bad_request", "stats", {"until": {"no.such": 1}}),
+            ("timeout", "stats", {"until": {"connections": 1}, "timeout_ms": 1}),
+        ):
+            with pytest.raises(PeerError) as caught:
+                await dialer.call(command, **arguments)
+            assert caught.value.kind == kind_of_failure
+
+
+async def test_quit_and_end_of_stdin(kind: Kind) -> None:
+    async with kind.dialer() as dialer:
+        assert (await dialer.call("quit"))["ok"] is True
+    assert dialer.returncode == 0
+    async with kind.dialer() as dialer:
+        pass
+    assert dialer.returncode == 0
+
+
+async def test_flags_that_are_not_supported(kind: Kind) -> None:
+    with pytest.raises(PeerDied, match="not ready") as caught:
+        async with Peer(kind.name, kind.command, flags=["--muxer=carrier-pigeon"]):
+            pass
+    assert "--muxer carrier-pigeon: not supported" in caught.value.__notes__[0]
