@@ -17,7 +17,7 @@ ADVISORIES = 154
 ROWS = 40
 
 
-def tests_in(path: Path) -> set[str]:
+def names_of_tests(path: Path) -> set[str]:
     """The names of the tests of a file, methods as ``Class::name``."""
     found = set()
     for node in ast.parse(path.read_text()).body:
@@ -48,7 +48,7 @@ def faults(source: dict[str, Any], root: Path) -> list[str]:
         ]
         for test in entry.get("test", ()):
             path, _, function = test.partition("::")
-            if not (root / path).is_file() or function not in tests_in(root / path):
+            if not (root / path).is_file() or function not in names_of_tests(root / path):
                 found.append(f"{name}: there is no {test}")
     ids = [identifier for entry in source["advisory"] for identifier in entry["ids"]]
     found += [f"{name}: twice" for name in sorted(set(ids)) if ids.count(name) > 1]
