@@ -400,7 +400,9 @@ class Service(Protocol):
     @property
     def handlers(self) -> Mapping[ProtocolId, Handler]: ...
 
-    async def run(self, host: HostView, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, host: HostView, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Calls ``task_status.started()`` once it serves. A raise crashes the host; a return ends the service."""
         ...
 
@@ -476,4 +478,6 @@ class ContentRouting(Protocol):
 class Discovery(Protocol):
     """Peers that turn up by themselves."""
 
-    def peers(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[tuple[PeerId, Sequence[Multiaddr]]]]: ...
+    def peers(
+        self,
+    ) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[tuple[PeerId, Sequence[Multiaddr]]]]: ...

@@ -89,7 +89,9 @@ class PeerIdMismatch(SecurityError):
 class DialError(P2PError):
     """No connection to ``peer`` could be made; ``attempts`` pairs each address tried with its failure."""
 
-    def __init__(self, peer: object, attempts: Sequence[tuple[object, BaseException]], message: str = "") -> None:
+    def __init__(
+        self, peer: object, attempts: Sequence[tuple[object, BaseException]], message: str = ""
+    ) -> None:
         self.peer = peer
         self.attempts = tuple(attempts)
         reasons = "".join(f"\n  {addr}: {_reason(error)}" for addr, error in self.attempts)

@@ -52,9 +52,9 @@ class MuxedConnection(Connection):
     """
 
     __slots__ = (
-        "_accepted", "_channel", "_direction", "_failure", "_fronts", "_leftover", "_limited", "_local_peer", "_negotiating",
-        "_opened", "_outbox", "_parked", "_preface", "_raw", "_received", "_refused", "_remote_key", "_remote_peer",
-        "_router", "_scope", "limits", "lost", "session", "waiters",
+        "_accepted", "_channel", "_direction", "_failure", "_fronts", "_leftover", "_limited", "_local_peer",
+        "_negotiating", "_opened", "_outbox", "_parked", "_preface", "_raw", "_received", "_refused", "_remote_key", 
+        "_remote_peer", "_router", "_scope", "limits", "lost", "session", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -208,9 +208,9 @@ class MuxedConnection(Connection):
             if self.lost is not None or self.session.closed_by_remote is not None:
                 raise trio.EndOfChannel
             await self.waiters.wait(
-                lambda: bool(self._accepted)
-                or self.lost is not None
-                or self.session.closed_by_remote is not None
+                lambda: (
+                    bool(self._accepted) or self.lost is not None or self.session.closed_by_remote is not None
+                )
             )
         return self._accepted.popleft()
 

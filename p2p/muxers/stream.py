@@ -354,7 +354,9 @@ class MuxedStream(Stream):
         elif books.eof_received or books.reset_code is not None:
             code = books.reset_code
             if code is None:
-                self._fail(lambda: NegotiationError("the remote ended the stream before a protocol was agreed"))
+                self._fail(
+                    lambda: NegotiationError("the remote ended the stream before a protocol was agreed")
+                )
             else:
                 self._fail(lambda: StreamReset(code))
 

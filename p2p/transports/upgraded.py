@@ -115,7 +115,7 @@ class Upgraded:
     async def _upgrade_dialed(
         self, raw: RawStream, peer: PeerId | None, key: PeerId | Multiaddr, *, lazy: bool
     ) -> MuxedConnection:
-        handshake = RawHandshake(raw, limits=self._limits)
+        handshake = RawHandshake(raw)
         offered = tuple(self._security)
         chosen = await propose(
             handshake, offered[:1] if lazy else offered, lazy=lazy, limits=self._limits.negotiation
@@ -132,17 +132,25 @@ class Upgraded:
         if lazy:
             preface = Dialer(muxers[:1], lazy=True, limits=self._limits.negotiation)
             return self._connection(
-                raw, secured, Role.DIALER, muxers[0], preface=preface, refused=lambda: self._remember_refusal(key)
+                raw,
+                secured,
+                Role.DIALER,
+                muxers[0],
+                preface=preface,
+                refused=lambda: self._remember_refusal(key),
             )
         sealed = SealedRaw(raw, secured.channel, leftover=secured.leftover, unsent=secured.unsent)
-        inner = RawHandshake(sealed, limits=self._limits)
+        inner = RawHandshake(sealed)
         muxer = await propose(inner, muxers, lazy=False, limits=self._limits.negotiation)
         return self._connection_after(raw, secured, Role.DIALER, muxer, sealed, inner)
 
     async def _upgrade_accepted(self, raw: RawStream) -> MuxedConnection:
-        handshake = RawHandshake(raw, limits=self._limits)
+        handshake = RawHandshake(raw)
         chosen = await respond(
-            handshake, self._security.__contains__, lambda: tuple(self._security), limits=self._limits.negotiation
+            handshake,
+            self._security.__contains__,
+            lambda: tuple(self._security),
+            limits=self._limits.negotiation,
         )
         secured = await self._security[chosen].secure(
             handshake, role=Role.RESPONDER, peer=None, muxers=tuple(self._muxers)
@@ -150,7 +158,7 @@ class Upgraded:
         if secured.early_muxer is not None:
             return self._connection(raw, secured, Role.RESPONDER, secured.early_muxer)
         sealed = SealedRaw(raw, secured.channel, leftover=secured.leftover, unsent=secured.unsent)
-        inner = RawHandshake(sealed, limits=self._limits)
+        inner = RawHandshake(sealed)
         muxer = await respond(
             inner, self._muxers.__contains__, lambda: tuple(self._muxers), limits=self._limits.negotiation
         )
@@ -243,11 +251,7 @@ class _Accepted(Incoming):
         return self._raw.remote_addr
 
     async def upgrade(self) -> MuxedConnection:
-        return await self._upgraded._guarded(
-            self._raw, lambda: self._upgraded._upgrade_accepted(self._raw)
-        )
+        return await self._upgraded._guarded(self._raw, lambda: self._upgraded._upgrade_accepted(self._raw))
 
     async def aclose(self) -> None:
         await self._raw.aclose()
-
-
