@@ -77,6 +77,9 @@ class YamuxLimits:
     initial_window: int = 256 * KIB
     #: How far the tuner opens a receive window (go-libp2p's yamux transport).
     max_window: int = 16 * MIB
+    #: What the tuner may add to all windows of one session together: else each stream could be made to hold 16 MiB
+    #: (go: the memory limit of one connection).
+    max_window_growth: int = 32 * MIB
     #: What one DATA frame of ours carries (go-yamux: 64 KiB, less the header, so that it fits a Noise frame).
     max_frame: int = 64 * KIB
     #: Bytes accepted from the application and not yet framed, per stream.
@@ -88,6 +91,8 @@ class YamuxLimits:
     #: Streams refused or reset before the connection is given up: a burst, then a rate per second.
     reset_burst: int = 1000
     reset_rate: float = 100.0
+    #: Streams we reset that are remembered: what was on its way then is dropped without another RST.
+    remembered_resets: int = 1024
     #: Control frames waiting to be written before the pump stops reading (CVE-2024-32984).
     max_control_frames: int = 256
     #: Empty frames in a row on one stream before the connection is given up (RUSTSEC-2026-0258).
@@ -141,15 +146,20 @@ class PingLimits:
 class PeerstoreLimits:
     """What is remembered of peers."""
 
-    #: Addresses of a peer not connected, of a connected one, and of all unconnected peers (go: 64, 500, 1 M).
+    #: Addresses of a peer not connected, of a connected one, and of one that just was (go: 64, 500, 20).
     max_addrs: int = 64
     max_connected_addrs: int = 500
+    max_recent_addrs: int = 20
+    #: Unconnected peers, and addresses of them all: with the records some 200 MiB at worst (go: 1 M addresses).
     max_peers: int = 100_000
+    max_unconnected_addrs: int = 200_000
     #: Signed records kept (go: 100,000).
     max_records: int = 100_000
-    #: How long an address is believed: told by the peer, and while it is only passing by.
+    #: How long an address is believed: told by the peer, while it is only passing by, and after its last
+    #: connection (go: 1 h, 2 min, 15 min).
     address_ttl: float = 3600.0
     temporary_ttl: float = 120.0
+    recent_ttl: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)
