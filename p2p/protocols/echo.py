@@ -23,7 +23,9 @@ class Echo:
     def handlers(self) -> Mapping[ProtocolId, Handler]:
         return {ECHO: echo}
 
-    async def run(self, host: HostView, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, host: HostView, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Serves until cancelled."""
         task_status.started()
         await trio.sleep_forever()

@@ -25,15 +25,16 @@ class TokenBucket:
         self._tokens -= n
         return True
 
-    def wait(self, now: float, n: float = 1.0) -> float:
-        """Seconds until ``take(n)`` succeeds if nobody else takes any; 0.0: now; ``inf``: never."""
+    def reserve(self, now: float, n: float = 1.0) -> float:
+        """Take ``n`` tokens, be they there or not, and return the seconds until they will have been (0.0: now).
+
+        Whoever waits that long keeps to the rate, in the order of the calls. With a rate of 0 it may be ``inf``.
+        """
         self._refill(now)
-        missing = n - self._tokens
-        if missing <= 0:
+        self._tokens -= n
+        if self._tokens >= 0:
             return 0.0
-        if n > self._burst or not self._rate:
-            return float("inf")
-        return missing / self._rate
+        return -self._tokens / self._rate if self._rate else float("inf")
 
     def _refill(self, now: float) -> None:
         if now > self._at:

@@ -14,7 +14,11 @@ def test_only_printable_ascii_in_bounds(text: str | bytes, limit: int) -> None:
     assert all(" " <= char <= "~" for char in shown)
 
 
-@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters="\\"), max_size=20))
+@given(
+    st.text(
+        st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters="\\"), max_size=20
+    )
+)
 def test_plain_text_is_left_alone(text: str) -> None:
     assert printable(text) == text == printable(text.encode())
 
