@@ -1,0 +1,194 @@
+"""Cutting frames: what waits to be written, and in which order it leaves. PURE.
+
+Control frames go first: GoAway, pong, ping, RSTs, window updates. All but the RSTs are kept as facts and not as
+frames, so that a remote that makes us answer without end finds one pong and one update per stream waiting. Then the
+streams in turn, a frame each, until the buffer is full. A stream stands in ``ready`` exactly while a frame can be
+cut for it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from p2p.limits import YamuxLimits
+from p2p.muxers.yamux.frames import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    HEADER_SIZE,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+)
+from p2p.muxers.yamux.keepalive import KeepAlive
+from p2p.muxers.yamux.stream import YamuxStream
+
+#: A buffer smaller than this is not written to: headers would be most of it.
+MIN_ROOM = 64
+
+
+class Outgoing:
+    """What one session has to write."""
+
+    __slots__ = (
+        "_keepalive",
+        "_max_body",
+        "_max_control",
+        "_ready",
+        "_resets",
+        "_updates",
+        "goodbye",
+        "only_goodbye",
+        "pong",
+    )
+
+    def __init__(self, limits: YamuxLimits, keepalive: KeepAlive) -> None:
+        self._max_body = limits.max_frame - HEADER_SIZE
+        self._max_control = limits.max_control_frames
+        self._keepalive = keepalive
+        self._ready: OrderedDict[int, YamuxStream] = OrderedDict()
+        self._updates: dict[int, YamuxStream] = {}
+        self._resets = bytearray()
+        #: The code of a GoAway that waits.
+        self.goodbye: int | None = None
+        #: The value of the ping to answer; a newer one takes its place.
+        self.pong: int | None = None
+        #: The remote broke the rules: nothing but GoAway is for it.
+        self.only_goodbye = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether ``gather`` would write nothing."""
+        if self.goodbye is not None:
+            return False
+        if self.only_goodbye:
+            return True
+        return not (
+            self._ready or self._updates or self._resets or self.pong is not None or self._keepalive.waiting
+        )
+
+    @property
+    def congested(self) -> bool:
+        """Whether too many control frames wait."""
+        return len(self._updates) + len(self._resets) // HEADER_SIZE > self._max_control
+
+    def schedule(self, stream: YamuxStream) -> None:
+        """Let a stream take its turn, if there is a frame to cut for it."""
+        if stream.sendable:
+            self._ready[stream.stream_id] = stream
+        else:
+            self._ready.pop(stream.stream_id, None)
+
+    def update(self, stream: YamuxStream) -> bool:
+        """Let a window update go out; False when one waits already."""
+        if stream.stream_id in self._updates:
+            return False
+        self._updates[stream.stream_id] = stream
+        return True
+
+    def forget_update(self, stream: YamuxStream) -> None:
+        """The remote will send no more: it needs no credit."""
+        self._updates.pop(stream.stream_id, None)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """RST, with the code in the length of a WINDOW_UPDATE (go-yamux's convention)."""
+        self._resets += HEADER.pack(WINDOW_UPDATE, RST, stream_id, code)
+
+    def forget(self, stream: YamuxStream) -> None:
+        """Nothing more is written for this stream, but for an RST that waits."""
+        self._ready.pop(stream.stream_id, None)
+        self._updates.pop(stream.stream_id, None)
+
+    def gather(self, out: memoryview, now: float, ended: list[YamuxStream]) -> int:
+        """Fill ``out`` with frames; returns the bytes written. Streams whose FIN went are added to ``ended``."""
+        size = len(out)
+        if size < MIN_ROOM:
+            return 0
+        pos = self.write_control(out, 0, now)
+        if self.only_goodbye:
+            return pos
+        ready, max_body = self._ready, self._max_body
+        pack_into = HEADER.pack_into
+        while ready:
+            room = size - pos - HEADER_SIZE
+            if room <= 0:
+                break
+            stream_id, stream = ready.popitem(last=False)
+            pending, held = stream.pending, stream.held
+            copied = len(pending)
+            waiting = copied if held is None else copied + len(held)
+            n = stream.send_window if stream.send_window < waiting else waiting
+            if n > max_body:
+                n = max_body
+            if n > room:
+                n = room
+            flags = stream.opening
+            if n == waiting and stream.eof_sent:
+                flags |= FIN
+            # A bare FIN goes on DATA, as rust sends it: there are peers that look for it nowhere else.
+            pack_into(out, pos, DATA if n or flags & FIN else WINDOW_UPDATE, flags, stream_id, n)
+            body = pos + HEADER_SIZE
+            pos = body + n
+            if n:
+                stream.send_window -= n
+                if n < copied:
+                    with memoryview(pending) as view:
+                        out[body:pos] = view[:n]
+                    del pending[:n]
+                else:
+                    if copied:
+                        out[body : body + copied] = pending
+                        body += copied
+                        pending.clear()
+                    if held is not None:
+                        part = pos - body
+                        out[body:pos] = held[:part]
+                        stream.held = held[part:] if part < len(held) else None
+            if flags:
+                stream.opening = 0
+                if flags & SYN:
+                    stream.takes_data = not stream.abandoned
+                    stream.granted_at = now
+                if flags & FIN:
+                    stream.fin_written = True
+                    ended.append(stream)
+            if n < waiting and stream.send_window:
+                ready[stream_id] = stream
+        return pos
+
+    def write_control(self, out: memoryview, pos: int, now: float) -> int:
+        """Put control frames into ``out`` from ``pos`` on; returns where they end."""
+        pack_into = HEADER.pack_into
+        last = len(out) - HEADER_SIZE
+        if self.goodbye is not None and pos <= last:
+            pack_into(out, pos, GO_AWAY, 0, 0, self.goodbye)
+            self.goodbye = None
+            pos += HEADER_SIZE
+        if self.only_goodbye:
+            return pos
+        if self.pong is not None and pos <= last:
+            pack_into(out, pos, PING, ACK, 0, self.pong)
+            self.pong = None
+            pos += HEADER_SIZE
+        if self._keepalive.waiting and pos <= last:
+            pack_into(out, pos, PING, SYN, 0, self._keepalive.send(now))
+            pos += HEADER_SIZE
+        if self._resets:
+            n = min(len(self._resets), (len(out) - pos) // HEADER_SIZE * HEADER_SIZE)
+            out[pos : pos + n] = self._resets[:n]
+            del self._resets[:n]
+            pos += n
+        updates = self._updates
+        while updates and pos <= last:
+            stream_id, stream = updates.popitem()
+            delta = stream.receive_window - stream.credit - len(stream.received)
+            stream.credit += delta
+            pack_into(out, pos, WINDOW_UPDATE, stream.opening, stream_id, delta)
+            pos += HEADER_SIZE
+            if stream.opening:
+                stream.opening = 0
+                self.schedule(stream)
+        return pos

@@ -1,0 +1,32 @@
+"""Receive windows: when credit is granted, and how far the tuner opens a window. PURE.
+
+A window is what may be on its way to us and unread at the same time. Too small for bandwidth × round trip, and
+the sender stalls. Where that is near, halves of the window are consumed in quick succession, so the tuner measures
+that in round trips (go-yamux does the same), and doubles.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Two grants closer than this many round trips mean that the window bounds the throughput.
+BUSY_ROUND_TRIPS: Final = 4.0
+
+
+def due(window: int, credit: int, buffered: int) -> bool:
+    """Whether the remote should be given credit: half of ``window`` was consumed and not granted again.
+
+    ``credit`` is what the remote may still send, ``buffered`` what it sent and nobody has read.
+    """
+    return 2 * (window - credit - buffered) >= window
+
+
+def tuned(window: int, since_last: float, round_trip: float | None, growth_left: int, ceiling: int) -> int:
+    """The window from this grant on; ``since_last`` is the time since the grant before, in seconds.
+
+    Doubled when the reader keeps up with the sender, up to ``ceiling`` and by at most ``growth_left``. Without
+    a measured round trip nothing is known, and nothing changes.
+    """
+    if round_trip is None or since_last >= BUSY_ROUND_TRIPS * round_trip:
+        return window
+    return max(window, min(2 * window, window + growth_left, ceiling))
