@@ -33,6 +33,7 @@ from p2p.errors import (
 )
 from p2p.identity import PeerId, PublicKey
 from p2p.limits import Limits
+from p2p.muxers.deadlines import Deadlines
 from p2p.muxers.outbox import Outbox
 from p2p.muxers.scratch import scratch
 from p2p.muxers.session import MuxerSession, SessionStream, Touched
@@ -53,7 +54,7 @@ class MuxedConnection(Connection):
 
     __slots__ = (
         "_accepted", "_channel", "_direction", "_failure", "_fronts", "_leftover", "_limited", "_local_peer",
-        "_negotiating", "_opened", "_outbox", "_parked", "_preface", "_raw", "_received", "_refused", "_remote_key", 
+        "_mute", "_negotiating", "_opened", "_outbox", "_parked", "_preface", "_raw", "_received", "_refused", "_remote_key",
         "_remote_peer", "_router", "_scope", "limits", "lost", "session", "waiters",
     )  # fmt: skip
 
@@ -90,13 +91,15 @@ class MuxedConnection(Connection):
             raw, channel, session, prefix=unsent, preface=preface.data_to_send() if preface else b""
         )
         self._fronts: dict[SessionStream, MuxedStream] = {}
-        #: Streams whose negotiation is outstanding, oldest first, with the time at which they are given up.
-        self._negotiating: dict[MuxedStream, float] = {}
+        #: Streams whose negotiation is outstanding.
+        self._negotiating: Deadlines[MuxedStream] = Deadlines(limits.negotiation.timeout)
         self._accepted: deque[MuxedStream] = deque()
         self._router: StreamRouter | None = None
         self._scope: trio.CancelScope | None = None
         self._parked: trio.CancelScope | None = None
         self._failure: Exception | None = None
+        #: Why nothing can be sent any more; "" while sending works.
+        self._mute = ""
         self._received = 0
         self.limits = limits
         self.session = session
@@ -228,6 +231,8 @@ class MuxedConnection(Connection):
                     nursery.start_soon(self._write)
                     await self._read()
                 nursery.cancel_scope.cancel()
+            if self._mute and self._failure is None:
+                self._transport_ended(self._mute)
         finally:
             await self._end()
         if self._failure is not None:
@@ -244,13 +249,12 @@ class MuxedConnection(Connection):
                 buffers.cipher[: len(sealed)] = sealed
                 self._take(buffers.cipher[: len(sealed)])
             while not self._finished():
-                while self.session.congested and self._failure is None:
-                    await self.waiters.wait(lambda: not self.session.congested or self._failure is not None)
+                while self.session.congested:
+                    await self.waiters.wait(lambda: not self.session.congested)
                 carried = len(self._leftover)
                 n = await self._raw.receive_into(buffers.cipher[carried:])
                 if not n:
-                    if self._failure is None and not self._may_end():
-                        self._fail(ConnectionLost("the remote closed it"))
+                    self._transport_ended("the remote closed it")
                     return
                 self._received += n
                 if carried:
@@ -260,7 +264,7 @@ class MuxedConnection(Connection):
         except (RemoteProtocolError, NegotiationError) as error:
             await self._refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._fail(ConnectionLost(str(error) or "the transport broke"))
+            self._transport_ended(str(error))
 
     def _take(self, sealed: memoryview) -> None:
         """Open frames, feed the session, let the touched streams act, and answer, all without a suspension."""
@@ -315,13 +319,13 @@ class MuxedConnection(Connection):
             while True:
                 if self._outbox.refused:
                     await self._send_refused()
-                elif self._failure is None and self._outbox.wants_flush:
+                elif self._outbox.wants_flush and not self._mute:
                     self.flush()
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._rest()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._broken(error)
+            self._cannot_send(error)
         except RemoteProtocolError as error:
             await self._refuse(error)
 
@@ -343,10 +347,7 @@ class MuxedConnection(Connection):
             await trio.sleep_forever()
         self._parked = None
         now = trio.current_time()
-        while self._negotiating:
-            stream, deadline = next(iter(self._negotiating.items()))
-            if deadline > now:
-                break
+        for stream in self._negotiating.expired(now):
             stream.reset()
         due = self.session.next_timer()
         if due is not None and due <= now:
@@ -359,10 +360,8 @@ class MuxedConnection(Connection):
 
     def _next_timer(self) -> float:
         due = self.session.next_timer()
-        if self._negotiating:
-            first = next(iter(self._negotiating.values()))
-            due = first if due is None else min(first, due)
-        return float("inf") if due is None else due
+        first = self._negotiating.first()
+        return first if due is None else min(first, due)
 
     # --- sending --------------------------------------------------------------------------------------
 
@@ -371,13 +370,13 @@ class MuxedConnection(Connection):
 
         A socket that broke ends the connection, which the next operation of each stream tells.
         """
-        if self._failure is not None or self.lost is not None:
+        if self._mute or self.lost is not None:
             return
         if self._outbox.wants_flush:
             try:
                 everything = self._outbox.flush(trio.current_time())
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._broken(error)
+                self._cannot_send(error)
                 return
             if not everything:
                 self.flush_soon()
@@ -393,14 +392,13 @@ class MuxedConnection(Connection):
     # --- negotiation of streams -----------------------------------------------------------------------
 
     def _await_answer(self, stream: MuxedStream, now: float) -> None:
-        deadline = now + self.limits.negotiation.timeout
-        self._negotiating[stream] = deadline
+        deadline = self._negotiating.add(stream, now)
         if self._parked is not None and deadline < self._parked.deadline:
             self._parked.deadline = deadline
 
     def settled(self, stream: MuxedStream) -> None:
         """A stream's negotiation came to its end: serve it, or finish what was closed meanwhile."""
-        self._negotiating.pop(stream, None)
+        self._negotiating.discard(stream)
         if stream.closed:
             self.session.abandon(stream.books, trio.current_time())
             self.forget(stream)
@@ -414,7 +412,7 @@ class MuxedConnection(Connection):
     def forget(self, stream: MuxedStream) -> None:
         """The stream is over as far as this side is concerned; its books may linger in the session."""
         self._fronts.pop(stream.books, None)
-        self._negotiating.pop(stream, None)
+        self._negotiating.discard(stream)
 
     # --- ending ---------------------------------------------------------------------------------------
 
@@ -432,13 +430,16 @@ class MuxedConnection(Connection):
             self._scope.cancel()
         self.waiters.ask()
 
-    def _broken(self, error: Exception) -> None:
+    def _transport_ended(self, reason: str) -> None:
+        """No more bytes come: as it should be after a goodbye that was drained, and a failure otherwise."""
+        if not self._may_end():
+            self._fail(ConnectionLost(self._mute or reason or "the transport broke"))
+
+    def _cannot_send(self, error: Exception) -> None:
         """Sending failed. What the remote said before it went may still be there to read, for a moment."""
-        if self._failure is None:
-            self._failure = ConnectionLost(str(error) or "the transport broke")
+        self._mute = str(error) or "the transport broke"
         if self._scope is not None:
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.limits.goaway)
-        self.waiters.ask()
 
     async def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
         """The remote broke the rules: tell it, within the grace of a goodbye, then end."""
@@ -499,6 +500,5 @@ class MuxedConnection(Connection):
             self.session.close(NORMAL_TERMINATION)
             self.flush()
         self._lose(str(self._failure) if self._failure is not None else "closed")
-        self._negotiating.clear()
         with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
             await self._raw.aclose()
