@@ -110,8 +110,6 @@ class MuxedConnection(Connection):
     def __repr__(self) -> str:
         return f"<connection {self._direction.value} {self._remote_peer}>"
 
-    # --- what it is -----------------------------------------------------------------------------------
-
     @property
     def local_peer(self) -> PeerId:
         return self._local_peer
@@ -388,8 +386,6 @@ class MuxedConnection(Connection):
         """Have the writer gather, after the tasks that are ready now had their turn."""
         if self._parked is not None:
             self._parked.cancel()
-
-    # --- negotiation of streams -----------------------------------------------------------------------
 
     def _await_answer(self, stream: MuxedStream, now: float) -> None:
         deadline = self._negotiating.add(stream, now)
