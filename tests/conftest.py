@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-pytest_plugins = ["tests.leaks", "tests.skips"]
+pytest_plugins = ["tests.leaks", "tests.skips", "tests.lifting"]
 
 HERE = Path(__file__).parent
 

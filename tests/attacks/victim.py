@@ -1,0 +1,192 @@
+"""The victim: a host like any other, in a process with 1 GiB of address space, that tells how it fares.
+
+``python -m tests.attacks.victim CONFIG``. CONFIG is a JSON object: ``limits`` overrides fields of
+``p2p.limits.Limits``, nested as they are there; ``patches`` maps ``module:attribute.path`` to a Python
+expression that takes its place (``original`` is what was there): bounds that are no field are lifted by that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import logging
+import resource
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import trio
+
+from p2p import Host, Identity
+from p2p.abc import Stream
+from p2p.limits import Limits
+from p2p.protocols.echo import Echo
+from p2p.protocols.ping import Ping
+from p2p.transports import TCP
+from tests.attacks.control import CONTROL_TASK, answer_commands
+from tests.attacks.measuring import LogWatch, StepWatch, open_descriptors, slowness
+
+ADDRESS_SPACE = 1 << 30
+
+
+def with_overrides(value: Any, overrides: dict[str, Any]) -> Any:
+    """A frozen dataclass with some fields replaced; a mistyped name raises."""
+    changes = {
+        name: with_overrides(getattr(value, name), new) if isinstance(new, dict) else new
+        for name, new in overrides.items()
+    }
+    return dataclasses.replace(value, **changes)
+
+
+def patch(where: str, expression: str) -> None:
+    module, _, path = where.partition(":")
+    *parents, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for parent in parents:
+        owner = getattr(owner, parent)
+    setattr(owner, name, eval(expression, {"original": getattr(owner, name)}))
+
+
+# --- handlers for attacks to call ---------------------------------------------------------------------
+
+
+async def hang(stream: Stream) -> None:
+    """Never reads, never returns."""
+    await trio.sleep_forever()
+
+
+async def fail(stream: Stream) -> None:
+    raise RuntimeError("a handler failed on purpose")
+
+
+async def give_up(stream: Stream) -> None:
+    """Returns at once, whatever the remote still sends."""
+
+
+async def pour(stream: Stream) -> None:
+    """Sends without end."""
+    block = bytes(64 * 1024)
+    while True:
+        await stream.send_all(block)
+
+
+async def count(stream: Stream) -> None:
+    """Reads to the end, and says how many bytes that was."""
+    total = 0
+    async for chunk in stream:
+        total += len(chunk)
+    await stream.send_all(str(total).encode())
+
+
+# Handlers that are bad for everybody, to see that the verdicts notice.
+hoard: list[bytearray] = []
+
+
+async def do_hoard(stream: Stream) -> None:
+    hoard.append(bytearray(b"\x01") * (64 << 20))
+
+
+async def do_stall(stream: Stream) -> None:
+    slow = slowness()
+    for _ in range(40):
+        slow += slowness()
+
+
+async def do_log(stream: Stream) -> None:
+    for number in range(200):
+        logging.getLogger("p2p.victim").warning("line %d", number)
+
+
+HANDLERS = {
+    "/attacks/hang": hang,
+    "/attacks/fail": fail,
+    "/attacks/give-up": give_up,
+    "/attacks/pour": pour,
+    "/attacks/count": count,
+    "/attacks/hoard": do_hoard,
+    "/attacks/stall": do_stall,
+    "/attacks/log": do_log,
+}
+
+
+# --- the process --------------------------------------------------------------------------------------
+
+
+class Victim:
+    def __init__(self, host: Host, watch: StepWatch, log: LogWatch) -> None:
+        self._host = host
+        self._watch = watch
+        self._log = log
+        self._slowness = slowness()
+
+    async def answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        return {"begin": self.begin, "counters": self.counters, "end": self.end}[command["do"]]()
+
+    def counters(self) -> dict[str, Any]:
+        """What is in use."""
+        return {
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
+            "descriptors": open_descriptors(),
+            **flat(asdict(self._host.statistics())),
+        }
+
+    def begin(self) -> dict[str, Any]:
+        self._slowness = slowness()
+        self._watch.begin()
+        self._log.begin()
+        return {}
+
+    def end(self) -> dict[str, Any]:
+        lines = [*self._log.first, *self._log.last]
+        return {
+            "stall": self._watch.longest / 1e9,
+            "stall_task": self._watch.longest_task,
+            "pauses": self._watch.pauses,
+            "longest_pause": self._watch.longest_pause / 1e9,
+            "slowness": max(self._slowness, slowness()),
+            "tracebacks": self._log.tracebacks,
+            "busiest_second": self._log.busiest_second,
+            "log": [f"{line.level} {line.name}: {line.text}\n{line.traceback}".rstrip() for line in lines],
+        }
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested counters with their path as the name; what is no number is no counter."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            found[prefix + name] = value
+    return found
+
+
+async def main(config: dict[str, Any], watch: StepWatch, log: LogWatch) -> None:
+    limits = with_overrides(Limits(), config.get("limits", {}))
+    async with Host(
+        Identity.generate(),
+        transports=[TCP()],
+        listen=["/ip4/127.0.0.1/tcp/0"],
+        services=[Ping(), Echo()],
+        limits=limits,
+    ) as host:
+        for protocol, handler in HANDLERS.items():
+            host.handle(protocol, handler).__enter__()
+        victim = Victim(host, watch, log)
+        ready = {"peer_id": str(host.peer_id), "addrs": [str(addr) for addr in host.addrs]}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(answer_commands, ready, victim.answer), name=CONTROL_TASK)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    settings = json.loads(sys.argv[1])
+    for place, expression in settings.get("patches", {}).items():
+        patch(place, expression)
+    log_watch = LogWatch()
+    logging.getLogger().addHandler(log_watch)
+    logging.getLogger().setLevel(logging.INFO)
+    step_watch = StepWatch(ignore=CONTROL_TASK)
+    trio.run(main, settings, step_watch, log_watch, instruments=[step_watch])
