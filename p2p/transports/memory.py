@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
 from p2p.errors import InvalidAddress
-from p2p.transports.pipe import Bell, Pipe, PipeStream
+from p2p.transports.pipe import Pipe, PipeListener, PipeStream
 from p2p.wire.addresses import Multiaddr, parts
 
-#: Streams dialed and not yet accepted; one more dial is refused.
-BACKLOG = 128
 #: What one direction holds before it takes no more, about a socket's buffer.
 BUFFER = 64 * 1024
 
@@ -27,7 +24,7 @@ class MemoryHub:
     """Where memory transports meet."""
 
     def __init__(self) -> None:
-        self._listeners: dict[int, MemoryListener] = {}
+        self._listeners: dict[int, PipeListener] = {}
         self._last = 0
 
     def _free_port(self) -> int:
@@ -59,14 +56,14 @@ class Memory:
         port = self._port(addr)
         await trio.lowlevel.checkpoint()
         listener = self._hub._listeners.get(port)
-        if listener is None or not listener._has_room():
+        if listener is None or not listener.has_room:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: {addr}")
         local = Multiaddr(f"/memory/{self._hub._free_port()}")
         there, back = Pipe(self._buffer), Pipe(self._buffer)
-        listener._offer(PipeStream(there, back, addr, local))
+        listener.offer(PipeStream(there, back, addr, local))
         return PipeStream(back, there, local, addr)
 
-    def listen(self, addr: Multiaddr) -> AbstractAsyncContextManager[MemoryListener]:
+    def listen(self, addr: Multiaddr) -> AbstractAsyncContextManager[PipeListener]:
         """Listen until the context is left; streams not accepted by then are reset.
 
         Entering raises ``OSError`` (EADDRINUSE) for a number taken, and ``InvalidAddress``.
@@ -74,11 +71,11 @@ class Memory:
         return self._listen(addr)
 
     @asynccontextmanager
-    async def _listen(self, addr: Multiaddr) -> AsyncIterator[MemoryListener]:
+    async def _listen(self, addr: Multiaddr) -> AsyncIterator[PipeListener]:
         port = self._port(addr) or self._hub._free_port()
         if port in self._hub._listeners:
             raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: {addr}")
-        listener = MemoryListener(Multiaddr(f"/memory/{port}"))
+        listener = PipeListener(Multiaddr(f"/memory/{port}"))
         self._hub._listeners[port] = listener
         try:
             yield listener
@@ -91,44 +88,3 @@ class Memory:
             raise InvalidAddress(f"{addr} is not of the form /memory/N")
         (_, number), *_ = parts(addr)
         return int(number or 0)
-
-
-class MemoryListener:
-    """Accepts what was dialed, in order; the context manager that made it closes it."""
-
-    def __init__(self, addr: Multiaddr) -> None:
-        self._addr = addr
-        self._waiting: deque[PipeStream] = deque()
-        self._offered = Bell()
-        self._closed = False
-
-    @property
-    def addr(self) -> Multiaddr:
-        return self._addr
-
-    async def accept(self) -> PipeStream:
-        """Raises ``trio.ClosedResourceError`` after ``aclose``. Cancelled: nothing was accepted."""
-        if self._waiting:
-            await trio.lowlevel.checkpoint()
-        while not self._waiting and not self._closed:
-            await self._offered.wait()
-        if self._closed:
-            raise trio.ClosedResourceError("this listener was closed")
-        return self._waiting.popleft()
-
-    async def aclose(self) -> None:
-        self.close()
-        await trio.lowlevel.checkpoint()
-
-    def close(self) -> None:
-        self._closed = True
-        while self._waiting:
-            self._waiting.popleft().reset()
-        self._offered.ring()
-
-    def _has_room(self) -> bool:
-        return not self._closed and len(self._waiting) < BACKLOG
-
-    def _offer(self, stream: PipeStream) -> None:
-        self._waiting.append(stream)
-        self._offered.ring()

@@ -7,12 +7,16 @@ pair of :class:`PipeStream`. What stands between (delay, loss, a finite rate) go
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import trio
 
 from p2p.wire.addresses import Multiaddr
+
+#: Streams dialed and not yet accepted; one more dial is refused.
+BACKLOG = 128
 
 
 class Outlet(Protocol):
@@ -109,6 +113,10 @@ class Pipe:
         self._buffer.clear()
         self._can_read.ring()
         self._can_write.ring()
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
 
     def _has_room(self) -> bool:
         return len(self._buffer) < self._capacity or self._deaf or self._broken or self._finished
@@ -212,3 +220,50 @@ class PipeStream:
             raise trio.ClosedResourceError("this end of the stream was closed")
         if buffer is not None and not len(buffer):
             raise ValueError("receiving into an empty buffer would look like the end of the stream")
+
+
+class PipeListener:
+    """Accepts, in order, what ``offer`` is given; whoever made it closes it."""
+
+    def __init__(self, addr: Multiaddr) -> None:
+        self._addr = addr
+        self._waiting: deque[PipeStream] = deque()
+        self._offered = Bell()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<PipeListener {self._addr}{' closed' * self._closed}>"
+
+    @property
+    def addr(self) -> Multiaddr:
+        return self._addr
+
+    @property
+    def has_room(self) -> bool:
+        return not self._closed and len(self._waiting) < BACKLOG
+
+    def offer(self, stream: PipeStream) -> None:
+        """Only while there is room."""
+        self._waiting.append(stream)
+        self._offered.ring()
+
+    async def accept(self) -> PipeStream:
+        """Raises ``trio.ClosedResourceError`` after ``aclose``. Cancelled: nothing was accepted."""
+        if self._waiting:
+            await trio.lowlevel.checkpoint()
+        while not self._waiting and not self._closed:
+            await self._offered.wait()
+        if self._closed:
+            raise trio.ClosedResourceError("this listener was closed")
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Streams not accepted are reset."""
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().reset()
+        self._offered.ring()

@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from p2p.errors import InvalidAddress
-from p2p.transports.memory import BACKLOG, Memory, MemoryHub
+from p2p.transports.memory import Memory, MemoryHub
+from p2p.transports.pipe import BACKLOG
 from p2p.wire.addresses import Multiaddr
 
 ANY = Multiaddr("/memory/0")
