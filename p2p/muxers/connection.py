@@ -52,12 +52,6 @@ class MuxedConnection(Connection):
     ``refused`` is called when that answer is no.
     """
 
-    __slots__ = (
-        "_accepted", "_channel", "_direction", "_failure", "_fronts", "_leftover", "_limited", "_local_peer",
-        "_mute", "_negotiating", "_opened", "_outbox", "_parked", "_preface", "_raw", "_received", "_refused", "_remote_key",
-        "_remote_peer", "_router", "_scope", "limits", "lost", "session", "waiters",
-    )  # fmt: skip
-
     def __init__(
         self,
         raw: RawStream,
@@ -94,6 +88,7 @@ class MuxedConnection(Connection):
         #: Streams whose negotiation is outstanding.
         self._negotiating: Deadlines[MuxedStream] = Deadlines(limits.negotiation.timeout)
         self._accepted: deque[MuxedStream] = deque()
+        self._openers = trio.lowlevel.ParkingLot()
         self._router: StreamRouter | None = None
         self._scope: trio.CancelScope | None = None
         self._parked: trio.CancelScope | None = None
@@ -160,17 +155,16 @@ class MuxedConnection(Connection):
             queued=self.queued,
         )
 
-    # --- opening and accepting streams ----------------------------------------------------------------
-
     async def open_stream(self, *protocols: ProtocolId, lazy: bool = False) -> MuxedStream:
         """Open a stream and negotiate one of ``protocols``; see :meth:`p2p.abc.Connection.open_stream`."""
         negotiation = Dialer(protocols, lazy=lazy, limits=self.limits.negotiation) if protocols else None
         await trio.lowlevel.checkpoint()
         self._check_open()
         while not self.session.can_open:
-            await self.waiters.wait(lambda: self.closing or self.session.can_open)
+            await self._openers.park()
             self._check_open()
         books = self.session.open_stream()
+        self.changed()  # with another slot left, the next in line has its turn
         stream = MuxedStream(self, books, Direction.OUTBOUND, negotiation)
         self._fronts[books] = stream
         if negotiation is not None:
@@ -293,7 +287,7 @@ class MuxedConnection(Connection):
                     continue
                 stream = self._admit(books, now)
             stream.touched(flags)
-        self.waiters.ask()
+        self.changed()
 
     def _admit(self, books: SessionStream, now: float) -> MuxedStream:
         router = self._router
@@ -336,7 +330,7 @@ class MuxedConnection(Connection):
         self._outbox.send_refused()
         if not self._outbox.refused:
             self.flush()
-        self.waiters.ask()
+        self.changed()
 
     async def _rest(self) -> None:
         """Park until there is something to write or a timer is due."""
@@ -353,7 +347,7 @@ class MuxedConnection(Connection):
                 flags, books.touched = books.touched, 0
                 if (front := self._fronts.get(books)) is not None:
                     front.touched(flags)
-            self.waiters.ask()
+            self.changed()
         self.flush()
 
     def _next_timer(self) -> float:
@@ -378,9 +372,15 @@ class MuxedConnection(Connection):
                 return
             if not everything:
                 self.flush_soon()
-            self.waiters.ask()
+            self.changed()
         if self._scope is not None and self._finished():
             self._scope.cancel()
+
+    def changed(self) -> None:
+        """The books changed: wake who waits for that, and one of those that wait for a slot to open a stream."""
+        self.waiters.ask()
+        if self._openers and (self.closing or self.session.can_open):
+            self._openers.unpark(count=len(self._openers) if self.closing else 1)
 
     def flush_soon(self) -> None:
         """Have the writer gather, after the tasks that are ready now had their turn."""
@@ -424,7 +424,7 @@ class MuxedConnection(Connection):
             self._failure = failure
         if self._scope is not None:
             self._scope.cancel()
-        self.waiters.ask()
+        self.changed()
 
     def _transport_ended(self, reason: str) -> None:
         """No more bytes come: as it should be after a goodbye that was drained, and a failure otherwise."""
@@ -457,7 +457,7 @@ class MuxedConnection(Connection):
         """Say that no new streams are taken; those open go on. Never waits; idempotent."""
         self.session.close(NORMAL_TERMINATION)
         self.flush()
-        self.waiters.ask()
+        self.changed()
 
     def abort(self, code: int = NORMAL_TERMINATION) -> None:
         """End it now: GoAway if the socket takes it, streams raise ``ConnectionLost``. Never waits; idempotent."""
@@ -488,7 +488,7 @@ class MuxedConnection(Connection):
             self.lost = reason
         for stream in tuple(self._fronts.values()):
             stream.wake()
-        self.waiters.ask()
+        self.changed()
 
     async def _end(self) -> None:
         """However the pump ended: one last word, everybody told, the socket closed."""

@@ -310,7 +310,7 @@ class MuxedStream(Stream):
 
     def _wake_all(self) -> None:
         self.wake()
-        self._connection.waiters.ask()
+        self._connection.changed()
 
     # --- what the pump calls --------------------------------------------------------------------------
 

@@ -105,25 +105,18 @@ class YamuxSession:
     def send(self, stream: SessionStream, data: memoryview) -> int:
         books = _books(stream)
         size = len(data)
-        if size > books.send_room:
-            self._check_sending(books)
-            if books.held is not None:
-                return 0
-            books.held = data
-            if books.send_window:
-                self._outgoing.schedule(books)
-            return size
-        return self.send_copy(books, data)
+        if size <= books.send_room:
+            return self._copy(books, data, size)
+        _check_sending(books)
+        if books.held is not None:
+            return 0
+        books.held = data
+        self._outgoing.schedule(books)
+        return size
 
     def send_copy(self, stream: SessionStream, data: memoryview) -> int:
         books = _books(stream)
-        self._check_sending(books)
-        size = min(len(data), books.send_room)
-        if size:
-            books.pending += data[:size]
-            if books.send_window:
-                self._outgoing.schedule(books)
-        return size
+        return self._copy(books, data, min(len(data), books.send_room))
 
     def withdraw(self, stream: SessionStream) -> int:
         books = _books(stream)
@@ -232,6 +225,13 @@ class YamuxSession:
 
     # --- inside ---------------------------------------------------------------------------------------
 
+    def _copy(self, books: YamuxStream, data: memoryview, size: int) -> int:
+        _check_sending(books)
+        if size:
+            books.pending += data[:size]
+            self._outgoing.schedule(books)
+        return size
+
     def _grant(self, books: YamuxStream, now: float) -> None:
         if books.takes_data and due(books.receive_window, books.credit, len(books.received)):
             self._table.grant(books, self._keepalive.round_trip, now)
@@ -240,13 +240,14 @@ class YamuxSession:
         self._broken = True
         self._outgoing.only_goodbye = True
 
-    def _check_sending(self, books: YamuxStream) -> None:
-        if books.eof_sent or books.over:
-            how = "ended" if books.eof_sent else "reset"
-            raise LocalProtocolError(f"{books!r} was {how}: it sends no more")
-
 
 def _books(stream: SessionStream) -> YamuxStream:
     if not isinstance(stream, YamuxStream):
         raise LocalProtocolError(f"{stream!r} is not a yamux stream")
     return stream
+
+
+def _check_sending(books: YamuxStream) -> None:
+    if books.eof_sent or books.over:
+        how = "ended" if books.eof_sent else "reset"
+        raise LocalProtocolError(f"{books!r} was {how}: it sends no more")
