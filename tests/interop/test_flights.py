@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.interop.flights import DELAY, MAX_HELD, CausalDepths, Flights, Side, open_flights
+from tests.interop.flights import DELAY, MAX_HELD, CausalDepths, Flights, Flow, Side, open_flights
 
 DIALER, RESPONDER = Side.DIALER, Side.RESPONDER
 
@@ -48,22 +49,26 @@ def test_what_is_delivered_later_than_deeper_things_lifts_nothing() -> None:
     assert depths.sent(DIALER) == 5
 
 
-@given(st.lists(st.lists(st.integers(1, 200_000), min_size=1, max_size=4), min_size=1, max_size=4))
-@example([[MAX_HELD * 3], [1]])
-def test_the_count_does_not_depend_on_how_flights_are_cut(talk: list[list[int]]) -> None:
-    """Flights alternate; each is a list of writes. Over real sockets, where writes are cut and joined as it comes."""
+sizes = st.lists(st.integers(1, 200_000), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(sizes, sizes), min_size=1, max_size=3))
+@example([([MAX_HELD * 3], [1])])
+def test_the_count_does_not_depend_on_how_flights_are_cut(talk: list[tuple[list[int], list[int]]]) -> None:
+    """Questions and answers are each a list of writes, which real sockets cut and join as it comes."""
+
+    async def responder(stream: trio.SocketStream) -> None:
+        async with stream:
+            for question, answer in talk:
+                await hear(stream, question)
+                await say(stream, answer)
 
     async def main() -> None:
-        async def answer(stream: trio.SocketStream) -> None:
-            async with stream:
-                for number, writes in enumerate(talk):
-                    await (say if number % 2 else hear)(stream, writes)
-
-        async with proxied(answer, delay=0.002) as (flights, stream):
-            for number, writes in enumerate(talk):
-                await (hear if number % 2 else say)(stream, writes)
-            if len(talk) % 2 == 0:
-                assert flights.flows[0].round_trips == 1 + len(talk) // 2
+        async with proxied(responder, delay=0.002) as (flights, stream):
+            for number, (question, answer) in enumerate(talk, start=1):
+                await say(stream, question)
+                await hear(stream, answer)
+                assert flights.flows[0].round_trips == 1 + number
 
     trio.run(main)
 
@@ -81,7 +86,7 @@ async def hear(stream: trio.SocketStream, writes: list[int]) -> None:
         missing -= len(got)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def proxied(
     handler: object, *, delay: float = DELAY
 ) -> AsyncGenerator[tuple[Flights, trio.SocketStream], None]:
@@ -123,6 +128,25 @@ async def test_what_a_side_says_in_bits_without_waiting_is_one_flight() -> None:
         await hear(stream, [8, 3])
         (flow,) = flights.flows
         assert flow.round_trips == 2, flow.log
+
+
+async def test_what_was_written_before_a_delivery_does_not_depend_on_it() -> None:
+    with contextlib.ExitStack() as stack:
+        dialer, at_dialer, responder, at_responder = (
+            stack.enter_context(end) for end in (*socket.socketpair(), *socket.socketpair())
+        )
+        at_dialer.setblocking(False)
+        at_responder.setblocking(False)
+        flow = Flow(at_dialer, at_responder, delay=0)
+        responder.send(b"greeting")
+        flow._take_up(RESPONDER)
+        dialer.send(b"?")  # which the proxy has not read when the greeting is due
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flow._deliver_from, RESPONDER)
+            await trio.lowlevel.wait_readable(dialer)
+            flow._take_up(DIALER)
+            nursery.cancel_scope.cancel()
+        assert list(flow.log) == ["responder sent 8 bytes at depth 1", "dialer sent 1 bytes at depth 1"]
 
 
 async def test_both_half_closes_and_a_reset_pass_through() -> None:

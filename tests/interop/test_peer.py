@@ -85,12 +85,8 @@ async def test_what_breaks_the_contract_is_told(line: str, said: str) -> None:
 
 
 async def test_an_error_carries_the_end_of_stderr() -> None:
-    source = (
-        f"import sys\nsys.stderr.write('x' * {STDERR_KEPT} + 'the end')\nsys.stderr.flush()\n"
-        + READY
-        + "input()"
-    )
-    peer = program(source)
+    complaint = f"import sys\nsys.stderr.write('x' * {STDERR_KEPT} + 'the end')\nsys.stderr.flush()\n"
+    peer = program(complaint + READY + "sys.stdin.read()")
     with pytest.raises(ZeroDivisionError) as caught:
         async with peer:
             _ = 1 / 0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.interop.flights import open_flights
 from tests.interop.payload import sha256_of
 from tests.interop.peer import Peer, PeerDied, PeerError
 
@@ -161,6 +162,16 @@ async def test_wrong_peer_and_close_connections(pair: Pair) -> None:
             assert (await closer.call("close_connections"))["closed"] == 1
             await dialer.call("stats", until={"connections": 0})
             await responder.call("stats", until={"connections": 0})
+
+
+async def test_round_trips_from_dial_to_first_byte(pair: Pair) -> None:
+    """Five, as published of go over TCP: multistream, Noise, identify and the stream each wait."""
+    async with pair.running() as (dialer, responder):
+        port = int(responder.addr.split("/")[4])
+        async with open_flights("127.0.0.1", port, delay=0.1) as flights:
+            await dialer.call("echo", addr=flights.addr_for(responder.addr), bytes=1)
+            (flow,) = flights.flows
+            assert flow.round_trips == 5, "\n".join(flow.log)
 
 
 async def test_what_goes_wrong_is_told(kind: Kind) -> None:
