@@ -152,7 +152,7 @@ class _Kind(Enum):
 
 
 class _Segment(NamedTuple):
-    arrives: float
+    arrives: float  # but never before those sent earlier
     kind: _Kind
     data: bytes
     depth: int
@@ -196,7 +196,6 @@ class Link:
         self._on_open = on_open
         self._flying: deque[_Segment] = deque()
         self._armed = False
-        self._last_arrival = 0.0
         self._unacknowledged = 0
         self._acknowledgements: deque[tuple[float, int]] = deque()
         self._arrived = 0
@@ -268,8 +267,7 @@ class Link:
         if lost:
             self._note("stalled", len(data))
         self._route.links[self] = None
-        self._last_arrival = max(arrives, self._last_arrival)
-        self._flying.append(_Segment(self._last_arrival, kind, data, self._depth.value + 1))
+        self._flying.append(_Segment(arrives, kind, data, self._depth.value + 1))
         if not self._armed:
             self._arrive()
 
