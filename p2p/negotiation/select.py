@@ -108,9 +108,9 @@ class RawHandshake:
 
     async def _read(self, n: int) -> None:
         """Wait until ``n`` bytes are there."""
-        if self._outstanding is None and len(self._received) >= n:
+        if len(self._received) >= n:
             await trio.lowlevel.checkpoint()
-        while self._outstanding is not None or len(self._received) < n:
+        while len(self._received) < n:  # nothing is received while an answer is outstanding
             if not await self._receive():
                 raise HandshakeFailed("the remote ended in the middle of the handshake")
 

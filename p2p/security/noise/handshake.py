@@ -1,0 +1,240 @@
+"""The Noise XX handshake as libp2p has it: three messages, and in the last two who is speaking. PURE.
+
+Each message has its length in front, in two bytes. ``noiseprotocol`` keeps the transcript and derives the keys;
+everything around it is here, because it takes messages of any length and lets the exceptions of its parts out:
+the bounds, what a message must look like before it is given to it, and one class of errors.
+
+What a peer says is believed in this order: its static key, because the messages authenticate; its identity key,
+because it signed the static key; its peer id, because it is that of the identity key; and only then whom we
+meant to reach, and the muxers it offers. The dialer says who it is only after the responder was found to be the
+right one.
+
+Source: specs/noise; specs/connections/inlined-muxer-negotiation; Noise Protocol Framework, revision 34.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn, final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from noise.backends.default import noise_backend
+from noise.backends.default.keypairs import KeyPair25519
+from noise.exceptions import NoiseValueError
+from noise.noise_protocol import NoiseProtocol
+
+from p2p.abc import ProtocolId, Role
+from p2p.errors import HandshakeFailed, LocalProtocolError, PeerIdMismatch, RemoteProtocolError
+from p2p.identity import Identity, PeerId, PublicKey
+from p2p.limits import NoiseLimits
+from p2p.security.noise.channel import NoiseChannel
+from p2p.wire.messages import NoisePayload, decode_noise_payload, encode_noise_payload
+
+_NAME: Final = b"Noise_XX_25519_ChaChaPoly_SHA256"
+_SIGNED: Final = b"noise-libp2p-static-key:"
+_PREFIX: Final = 2
+_KEY: Final = 32
+_TAG: Final = 16
+#: The least each message takes: its keys, with a tag where they are sealed, and the tag of its payload.
+_LEAST: Final = {1: _KEY, 2: _KEY + _KEY + _TAG + _TAG, 3: _KEY + _TAG + _TAG}
+
+_DEFAULT_LIMITS = NoiseLimits()
+
+
+@final
+class StaticKey:
+    """A Noise static key and an identity's word for it.
+
+    Whoever gets hold of both can pass for the identity for ever, as the signature is bound to no session: a
+    static key lives as long as one process at the most, and is never shown, copied or written.
+    """
+
+    __slots__ = ("_identity_key", "_pair", "_peer_id", "_signature")
+
+    def __init__(self, identity: Identity, private_key: X25519PrivateKey) -> None:
+        """``private_key`` is a fresh one. Signs, once for all handshakes."""
+        self._pair = _pair(private_key)
+        self._peer_id = identity.peer_id
+        self._identity_key = identity.public_key.to_protobuf()
+        self._signature = identity.sign(_SIGNED + private_key.public_key().public_bytes_raw())
+
+    def payload(self, muxers: Sequence[ProtocolId]) -> bytes:
+        """What message 2 or 3 says in its payload."""
+        return encode_noise_payload(NoisePayload(self._identity_key, self._signature, tuple(muxers)))
+
+    def __repr__(self) -> str:
+        return f"<StaticKey of {self._peer_id!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a static key is neither pickled nor copied")
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """What a handshake that went well gives."""
+
+    channel: NoiseChannel
+    remote_peer: PeerId
+    remote_key: PublicKey
+    #: The muxer both sides settle on without another word, or None.
+    early_muxer: ProtocolId | None
+
+
+class Handshake:
+    """One side of one handshake.
+
+    Give it the bytes of the remote (``wanted`` says how many are needed to get on), send what it gives, until
+    ``established`` is there. A dialer still has its last message to send then.
+    """
+
+    __slots__ = (
+        "_expected_peer", "_failed", "_limits", "_message", "_muxers", "_next", "_out", "_protocol", "_role",
+        "_size", "_state", "_static", "established",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        static: StaticKey,
+        ephemeral: X25519PrivateKey,
+        role: Role,
+        *,
+        expected_peer: PeerId | None = None,
+        muxers: Sequence[ProtocolId] = (),
+        prologue: bytes = b"",
+        limits: NoiseLimits = _DEFAULT_LIMITS,
+    ) -> None:
+        """``ephemeral`` is fresh for this handshake. ``muxers`` are told the remote, in order of preference.
+
+        ``prologue`` is what both sides must have seen before (empty but for WebRTC). Raises
+        ``LocalProtocolError`` for more muxers, or longer names, than a peer must take.
+        """
+        if len(muxers) > limits.max_muxers or any(len(m.encode()) > limits.max_muxer_name for m in muxers):
+            raise LocalProtocolError(f"muxers {muxers!r} are too many or too long for a handshake")
+        self._static = static
+        self._role = role
+        self._expected_peer = expected_peer
+        self._muxers = tuple(muxers)
+        self._limits = limits
+        self._protocol = NoiseProtocol(_NAME, noise_backend)
+        self._protocol.initiator = role is Role.DIALER
+        self._protocol.prologue = prologue
+        self._protocol.keypairs["s"] = static._pair
+        self._protocol.keypairs["e"] = _pair(ephemeral)
+        self._protocol.initialise_handshake_state()
+        # Kept here: the protocol drops it with the last message, and the remote's static key is in it.
+        self._state = self._protocol.handshake_state
+        self._message = bytearray()
+        self._size = -1  # of the message under way; -1: its length is not complete
+        self._out = bytearray()
+        self._failed = False
+        self.established: Established | None = None
+        self._next = 1
+        if role is Role.DIALER:
+            self._write_message(b"")
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes are missing for the next step; 0 when none are: the handshake is over."""
+        if self.established is not None or self._failed:
+            return 0
+        return (_PREFIX if self._size < 0 else self._size) - len(self._message)
+
+    def data_to_send(self) -> bytes:
+        """What must leave now, once; ``b""`` when nothing. The last message of a dialer may wait for its data."""
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> int:
+        """Take bytes of the remote up to the end of the handshake, and return how many those were.
+
+        Raises ``HandshakeFailed``; ``PeerIdMismatch`` when another than the expected peer proved itself;
+        ``LocalProtocolError`` when fed again after either.
+        """
+        if self._failed:
+            raise LocalProtocolError("a handshake that failed was fed again")
+        taken = 0
+        try:
+            while self.wanted and taken < len(data):
+                piece = bytes(data[taken : taken + self.wanted])
+                taken += len(piece)
+                self._message += piece
+                if not self.wanted:
+                    message = bytes(self._message)
+                    self._message.clear()
+                    self._receive(message)
+        except (HandshakeFailed, PeerIdMismatch):
+            self._failed = True
+            self._out.clear()
+            raise
+        return taken
+
+    def _receive(self, part: bytes) -> None:
+        if self._size < 0:
+            size = int.from_bytes(part, "big")
+            # Message 1 has no payload: nothing said there would be secret.
+            most = _KEY if self._next == 1 else self._limits.max_handshake_message
+            if not _LEAST[self._next] <= size <= most:
+                raise HandshakeFailed(
+                    f"Noise message {self._next} of {size} bytes, expected {_LEAST[self._next]} to {most}"
+                )
+            self._size = size
+            return
+        self._size = -1
+        payload = self._read_message(part)
+        if self._role is Role.RESPONDER and self._next == 2:
+            self._write_message(self._static.payload(self._muxers))
+            return
+        remote_key, remote_peer, offered = self._verify(payload)
+        if self._role is Role.DIALER:
+            self._write_message(self._static.payload(self._muxers))
+        channel = NoiseChannel(self._protocol.cipher_state_encrypt.k, self._protocol.cipher_state_decrypt.k)
+        self.established = Established(channel, remote_peer, remote_key, self._early_muxer(offered))
+
+    def _read_message(self, message: bytes) -> bytes:
+        payload = bytearray()
+        try:
+            self._state.read_message(message, payload)
+        except (InvalidTag, ValueError, NoiseValueError) as error:
+            raise HandshakeFailed(f"Noise message {self._next} is not authentic: {_reason(error)}") from error
+        self._next += 1
+        return bytes(payload)
+
+    def _write_message(self, payload: bytes) -> None:
+        message = bytearray()
+        try:
+            self._state.write_message(payload, message)
+        except ValueError as error:
+            # The remote's ephemeral key is of low order: the shared secret would be known to everybody.
+            raise HandshakeFailed(f"the remote's key cannot be used: {error}") from error
+        self._out += len(message).to_bytes(_PREFIX, "big") + message
+        self._next += 1
+
+    def _verify(self, payload: bytes) -> tuple[PublicKey, PeerId, tuple[str, ...]]:
+        try:
+            said = decode_noise_payload(payload)
+            key = PublicKey.from_protobuf(said.identity_key)
+        except RemoteProtocolError as error:
+            raise HandshakeFailed(f"the remote's Noise payload: {error}") from error
+        if not key.verify(_SIGNED + self._state.rs.public_bytes, said.identity_sig):
+            raise HandshakeFailed("the remote's identity key did not sign its Noise static key")
+        peer = PeerId.from_public_key(key)
+        if self._expected_peer is not None and peer != self._expected_peer:
+            raise PeerIdMismatch(self._expected_peer, peer)
+        return key, peer, said.stream_muxers
+
+    def _early_muxer(self, offered: Sequence[str]) -> ProtocolId | None:
+        """The first of the dialer's list that the responder has too."""
+        preferred, known = (self._muxers, offered) if self._role is Role.DIALER else (offered, self._muxers)
+        return next((ProtocolId(muxer) for muxer in preferred if muxer in known), None)
+
+
+def _pair(private_key: X25519PrivateKey) -> KeyPair25519:
+    public_key = private_key.public_key()
+    return KeyPair25519(private=private_key, public=public_key, public_bytes=public_key.public_bytes_raw())
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
