@@ -51,10 +51,8 @@ class Identity:
         too large, or when it holds no usable key; ``OSError`` as opening does, so ``FileNotFoundError`` when
         there is none.
         """
-        # Not blocking: opening a FIFO would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
+        with open(path, "rb", opener=_open_existing) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidKey(f"{os.fspath(path)} is not a regular file")
             if status.st_mode & _OTHERS:
@@ -73,18 +71,17 @@ class Identity:
         Never replaces anything: raises ``FileExistsError`` when ``path`` exists, be it a dangling link.
         Whatever fails, no half-written file is left.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
-        written = False
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._private_key.to_protobuf())
+        secret = self._private_key.to_protobuf()
+        with open(path, "xb", opener=_create_private) as file:
+            written = False
+            try:
+                file.write(secret)
                 file.flush()
-                os.fsync(descriptor)
-            written = True
-        finally:
-            if not written:
-                os.unlink(path)
+                os.fsync(file.fileno())
+                written = True
+            finally:
+                if not written:
+                    os.unlink(path)
         directory = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -108,3 +105,12 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"<Identity {self._peer_id}>"
+
+
+def _open_existing(path: str, flags: int) -> int:
+    # Not blocking: opening a FIFO would wait for its writer.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _create_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

@@ -55,6 +55,7 @@ __all__ = ["Multiaddr", "Part", "parse_peer_addr", "parse_user_addr", "parts", "
 
 _P2P = 0x01A5
 _CERTHASH = 0x01D2
+_UNIX = 0x0190
 _SHA2_256 = b"\x12\x20"
 _MAX_INLINE_KEY = 42
 #: Text of a user's address: percent-encoding may triple the bytes.
@@ -90,24 +91,26 @@ def parse_peer_addr(raw: bytes) -> Multiaddr:
 def parse_user_addr(addr: str | Multiaddr) -> Multiaddr:
     """Read an address that this program or its user gave.
 
-    Peer ids written as CIDv1 become multihashes, the form that goes on the wire. Raises ``InvalidAddress``,
-    a ``ValueError``, which says what is wrong with it.
+    Peer ids written as CIDv1 become multihashes, the form that goes on the wire. A ``Multiaddr`` made elsewhere
+    is checked as one of a peer is, and given back. Raises ``InvalidAddress``, a ``ValueError``, which says what
+    is wrong with it.
     """
-    text = addr if isinstance(addr, str) else f"multiaddr {addr.to_bytes()[:40].hex()}"
     if isinstance(addr, str):
+        shown = repr(addr[:200])
         if len(addr) > _MAX_TEXT:
-            raise InvalidAddress(f"address of {len(addr)} characters")
+            raise InvalidAddress(f"address of {len(addr)} characters: {shown}…")
         if not addr.startswith("/"):
-            raise InvalidAddress(f"{addr!r} is not a multiaddr: those start with '/', as /ip6/::1/tcp/1")
+            raise InvalidAddress(f"{shown} is not a multiaddr: those start with '/', as /ip6/::1/tcp/1")
+    else:
+        shown = f"the multiaddr {addr.to_bytes()[:40].hex()}"
     try:
-        # Printing is what parses it, and what makes a multihash of a CID.
-        parsed = Multiaddr(str(Multiaddr(addr)))
-        if str(parsed) == "":
+        parsed = _read_text(addr) if isinstance(addr, str) else addr
+        if not parsed.to_bytes():
             raise ValueError("it has no parts")
         _check_parts(parsed.to_bytes())
     except _REFUSALS as error:
         reason = error.message if isinstance(error, ParseError) else error
-        raise InvalidAddress(f"{text!r} is not a multiaddr: {reason}") from error
+        raise InvalidAddress(f"{shown} is not usable: {reason}") from error
     return parsed
 
 
@@ -144,8 +147,26 @@ def with_peer(addr: Multiaddr, peer_id: str) -> Multiaddr:
     return Multiaddr(addr.to_bytes() + parse_user_addr(f"/p2p/{peer_id}").to_bytes())
 
 
+def _read_text(text: str) -> Multiaddr:
+    """The address of a text, with peer ids as multihashes. Raises one of ``_REFUSALS``.
+
+    A ``/unix`` path takes all the rest of the text, so that none could be dialed as somebody's. Here a peer id at
+    the end of the path is that of who listens there.
+    """
+    path, _, peer = text.rpartition("/p2p/")
+    if "/unix/" in path:
+        try:
+            owner = Multiaddr(str(Multiaddr(f"/p2p/{peer}"))).to_bytes()
+        except _REFUSALS:
+            owner = b""  # a directory of that name
+        if owner:
+            return Multiaddr(Multiaddr(path).to_bytes() + owner)
+    # Printing is what makes a multihash of a CID.
+    return Multiaddr(str(Multiaddr(text)))
+
+
 def _check_parts(raw: bytes) -> None:
-    """Raises one of ``_REFUSALS`` unless ``raw`` is what the library makes of the text it prints for it.
+    """Raises one of ``_REFUSALS`` unless ``raw`` is what :func:`_read_text` makes of the text printed for it.
 
     For ``/p2p`` and ``/certhash`` that is decided by their shape: their texts are base58btc and base64url
     of the bytes, one text for each value, and the library takes 0.2 ms for a single certhash.
@@ -157,6 +178,8 @@ def _check_parts(raw: bytes) -> None:
         found.append((protocol.code, value))
         if len(found) > WIRE_LIMITS.max_address_parts:
             raise ValueError(f"more than {WIRE_LIMITS.max_address_parts} parts")
+    if any(code == _UNIX for code, _ in found[:-2]):
+        raise ValueError("a /unix path with more behind it than a peer id")
     others = bytearray()
     for (code, value), start, end in zip(found, starts, [*starts[1:], len(raw)], strict=True):
         if code != _P2P and code != _CERTHASH:
@@ -167,7 +190,7 @@ def _check_parts(raw: bytes) -> None:
             raise ValueError("a /certhash that is not SHA-256")
         elif raw[start:end] != varint.encode(code) + varint.encode(len(value)) + value:
             raise ValueError("a part that is cut short, or has a length not in its shortest form")
-    if Multiaddr(str(Multiaddr(bytes(others)))).to_bytes() != others:
+    if _read_text(str(Multiaddr(bytes(others)))).to_bytes() != others:
         raise ValueError("not its canonical bytes")
 
 

@@ -1,0 +1,250 @@
+"""Addresses: from peers only canonical bytes, from users whatever can be read, and both without surprises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from p2p.errors import InvalidAddress, RemoteProtocolError
+from p2p.wire import varint
+from p2p.wire.addresses import Multiaddr, Part, parse_peer_addr, parse_user_addr, parts, split_peer, with_peer
+
+ED = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+QM = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
+QM_CID = "bafzbeie5745rpv2m6tjyuugywy4d5ewrqgqqhfnf445he3omzpjbx5xqxe"
+CERTHASH = "uEiAkH5a4DPGKUuOBjYw0CgwjvcJCJMD2K_1aluKR_tpevQ"
+TEXTS = [
+    "/ip4/127.0.0.1/tcp/4001",
+    "/ip6/2001:db8::1/udp/4001/quic-v1",
+    "/ip6/::ffff:1.2.3.4/tcp/1",
+    "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+    "/dns4/example.com/tcp/443/tls/ws",
+    "/dns/bücher.example/tcp/443/wss",
+    "/dnsaddr/bootstrap.libp2p.io",
+    f"/dnsaddr/bootstrap.libp2p.io/p2p/{QM}",
+    "/dns6/example.com/tcp/443/tls/sni/example.com/ws",
+    f"/ip4/1.2.3.4/udp/1/quic-v1/webtransport/certhash/{CERTHASH}/certhash/{CERTHASH}/p2p/{ED}",
+    f"/ip4/1.2.3.4/udp/1/webrtc-direct/certhash/{CERTHASH}",
+    f"/ip4/1.2.3.4/tcp/1/p2p/{QM}/p2p-circuit/p2p/{ED}",
+    f"/p2p/{ED}/p2p-circuit",
+    "/memory/5",
+    "/ip4/1.2.3.4/tcp/80/http/http-path/a%2Fb",
+    "/unix/tmp/socket",
+    "/unix/tmp/p2p/socket",
+    f"/unix/tmp/socket/p2p/{ED}",
+    f"/p2p/{ED}",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_round_trip(text: str) -> None:
+    addr = parse_user_addr(text)
+    assert str(addr) == text
+    again = parse_peer_addr(addr.to_bytes())
+    assert again == addr
+    assert str(again) == text
+    assert parse_user_addr(addr) == addr
+
+
+BYTES = [parse_user_addr(text).to_bytes() for text in TEXTS]
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.lists(st.sampled_from(BYTES), max_size=3).map(b"".join),
+        st.tuples(st.sampled_from(BYTES), st.integers(0, 60), st.binary(max_size=3)).map(
+            lambda cut: cut[0][: cut[1]] + cut[2] + cut[0][cut[1] + len(cut[2]) :]
+        ),
+        st.tuples(
+            st.sampled_from([0x35, 0x36, 0x1A5, 0x1D2, 0x190, 0x1E1, 0x2A, 0x1BE, 0x1C1]),
+            st.binary(max_size=60),
+        ).map(lambda part: varint.encode(part[0]) + varint.encode(len(part[1])) + part[1]),
+    )
+)
+@example(b"\x04\x7f")
+def test_any_bytes_are_canonical_or_refused(raw: bytes) -> None:
+    try:
+        addr = parse_peer_addr(raw)
+    except RemoteProtocolError:
+        return
+    assert parse_user_addr(str(addr)).to_bytes() == raw == addr.to_bytes()
+    if "unix" not in addr:
+        assert Multiaddr(str(addr)).to_bytes() == raw
+    assert parts(addr)
+    rest, peer = split_peer(addr)
+    if peer is None:
+        assert rest == addr
+    elif split_peer(rest)[1] is None:
+        assert with_peer(rest, peer) == addr
+
+
+def part(code: int, value: bytes) -> bytes:
+    return varint.encode(code) + varint.encode(len(value)) + value
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        bytes.fromhex("047f"),  # truncated: the library reads 0.0.0.127
+        bytes.fromhex("047f000001060f"),
+        bytes.fromhex("04"),
+        bytes.fromhex("8400") + bytes(4),  # a code that is not in its shortest form
+        bytes.fromhex("ffff7f"),  # an unknown protocol
+        b"\xff" * 30,
+        part(0x36, b""),
+        part(0x36, b"a/tcp"),
+        part(0x36, b"\xff"),
+        varint.encode(0x36) + b"\x05abc",
+        part(0x1A5, b""),
+        part(0x1A5, b"\0\0"),
+        part(0x1A5, b"\0\x2b" + bytes(43)),  # more than 42 bytes inline
+        part(0x1A5, b"\x12\x20" + bytes(31)),
+        part(0x1A5, b"\x12\x05" + bytes(5)),
+        part(0x1A5, b"\x01\x72\x12\x20" + bytes(32)),  # a CID
+        part(0x1A5, b"\x12\x20" + bytes(32))[:-1],
+        varint.encode(0x1A5) + b"\xa2\0\x12\x20" + bytes(32),  # a length of two bytes
+        varint.encode(0x1A5) + b"\x28\x12\x20" + bytes(32),  # a length beyond the end
+        part(0x1D2, b"\x13\x40" + bytes(64)),
+        part(0x1D2, b"\x12\x20" + bytes(31)),
+        part(0x190, b"tmp/x") + part(0x1A5, b"\0\x05hello") * 2,
+        part(0x190, b"tmp/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"),
+        part(0x190, b"tmp/x") + varint.encode(0x1DD),
+        part(0x190, b"/tmp/x"),  # go's /unix, which this library cannot write
+        varint.encode(0x1DD) * 17,
+        bytes(1025),
+        part(0x36, b"a" * 1100),
+    ],
+)
+def test_refused_from_peers(raw: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        parse_peer_addr(raw)
+
+
+def test_sixteen_parts_are_the_most() -> None:
+    assert len(parts(parse_peer_addr(varint.encode(0x1DD) * 16))) == 16
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "//",
+        "ip4/1.2.3.4",
+        "example.com:80",
+        "/ip4",
+        "/ip4/1.2.3",
+        "/ip4/1.2.3.4/tcp/65536",
+        "/tcp/ws",
+        "/nope/1",
+        "/p2p/QmShort",
+        "/p2p/",
+        "/dns4/a b/tcp/1",
+        "/ws" * 17,
+        "/ws/" + "x" * 5000,
+        "/ip6/fe80::1%eth0/tcp/1",
+    ],
+)
+def test_refused_from_users(text: str) -> None:
+    with pytest.raises(InvalidAddress):
+        parse_user_addr(text)
+    with pytest.raises(ValueError):
+        parse_user_addr(text)
+
+
+def test_a_bad_object_is_refused_too() -> None:
+    with pytest.raises(InvalidAddress):
+        parse_user_addr(Multiaddr(b"\x04\x7f\xff"))
+    with pytest.raises(InvalidAddress):
+        parse_user_addr(Multiaddr(b"\xff\xff\x7f"))
+    with pytest.raises(InvalidAddress):
+        parse_user_addr(Multiaddr(b""))
+
+
+@given(st.text(max_size=30).map(lambda text: "/" + text))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        addr = parse_user_addr(text)
+    except InvalidAddress:
+        return
+    assert parse_user_addr(str(addr)) == addr
+
+
+def test_a_cid_becomes_a_multihash() -> None:
+    assert str(parse_user_addr(f"/ip4/1.2.3.4/p2p/{QM_CID}")) == f"/ip4/1.2.3.4/p2p/{QM}"
+
+
+def test_a_unix_path_and_who_listens_there() -> None:
+    addr = parse_user_addr(f"/unix/tmp/socket/p2p/{ED}")
+    assert split_peer(addr) == (parse_user_addr("/unix/tmp/socket"), ED)
+    assert with_peer(parse_user_addr("/unix/tmp/socket"), ED) == addr
+
+
+def test_parts() -> None:
+    assert parts(parse_user_addr("/ip4/1.2.3.4/tcp/80/ws")) == (
+        Part("ip4", "1.2.3.4"),
+        Part("tcp", "80"),
+        Part("ws", None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "peer"),
+    [
+        (f"/ip4/1.2.3.4/tcp/80/p2p/{ED}", "/ip4/1.2.3.4/tcp/80", ED),
+        ("/ip4/1.2.3.4/tcp/80", "/ip4/1.2.3.4/tcp/80", None),
+        (f"/ip4/1.2.3.4/tcp/1/p2p/{QM}/p2p-circuit", f"/ip4/1.2.3.4/tcp/1/p2p/{QM}/p2p-circuit", None),
+        (f"/ip4/1.2.3.4/tcp/1/p2p/{QM}/p2p-circuit/p2p/{ED}", f"/ip4/1.2.3.4/tcp/1/p2p/{QM}/p2p-circuit", ED),
+        (f"/p2p/{ED}", "", ED),
+    ],
+)
+def test_split_peer(text: str, rest: str, peer: str | None) -> None:
+    addr = parse_user_addr(text)
+    assert split_peer(addr) == (Multiaddr(rest), peer)
+    if peer is not None:
+        assert with_peer(Multiaddr(rest), peer) == addr
+        assert with_peer(addr, peer) is addr
+        with pytest.raises(InvalidAddress):
+            with_peer(addr, QM)
+
+
+def test_with_peer_refuses_what_is_no_peer() -> None:
+    with pytest.raises(InvalidAddress):
+        with_peer(parse_user_addr("/ip4/1.2.3.4"), "nobody")
+
+
+def test_hostile_addresses_are_cheap() -> None:
+    worst = [
+        varint.encode(0x1DD) * 512,
+        part(0x1D2, b"\x12\x20" + bytes(32)) * 16,
+        part(0x1A5, b"\0\x2a" + bytes(42)) * 16,
+        part(0x36, "\u0661".encode() * 500),
+        part(0x36, ("a" * 60 + ".").encode() * 16),
+        part(0x1E1, b"%" * 1000),
+        bytes((4, 1, 2, 3, 4)) * 16,
+    ]
+    for raw in worst:
+        start = time.thread_time()
+        for _ in range(8):  # as many as identify's 8 KiB hold
+            try:
+                parse_peer_addr(raw)
+            except RemoteProtocolError:
+                pass
+        assert time.thread_time() - start < 0.050
+
+
+def test_no_package_is_imported_at_the_first_address() -> None:
+    program = (
+        "import sys; from p2p.wire.addresses import *; before = set(sys.modules);"
+        f"[parse_peer_addr(parse_user_addr(text).to_bytes()) for text in {TEXTS[:13]!r}];"
+        "late = {name.partition('.')[0] for name in set(sys.modules) - before} - {'multiaddr', 'idna', 'encodings'};"
+        "sys.exit(repr(late) if late else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
