@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NewType, Protocol
+from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
 
 import trio
 
@@ -368,6 +368,7 @@ class Listener(trio.abc.AsyncResource):
     async def accept(self) -> Incoming: ...
 
 
+@runtime_checkable
 class Transport(Protocol):
     """Dials and listens for connections that are secure and multiplexed already."""
 
