@@ -1,0 +1,259 @@
+"""The pump and the streams in front of it, over everything real but the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import trio
+import trio.testing
+
+from p2p.abc import ProtocolId, Stream
+from p2p.errors import ConnectionLost, NoCommonProtocol, RemoteProtocolError, StreamReset
+from p2p.limits import DEFAULT_LIMITS, NegotiationLimits, YamuxLimits
+from p2p.testing.pairs import connection_pair, connections_over, stream_pair
+from p2p.testing.pipes import raw_pair
+
+ECHO = ProtocolId("/echo/1")
+OTHER = ProtocolId("/other/1")
+
+
+class Collector:
+    """A router that keeps what it is given."""
+
+    def __init__(self, *supported: ProtocolId) -> None:
+        self.supported = supported
+        self.streams: list[Stream] = []
+
+    def supports(self, protocol: ProtocolId) -> bool:
+        return protocol in self.supported
+
+    def protocols(self) -> Sequence[ProtocolId]:
+        return self.supported
+
+    def serve(self, stream: Stream) -> None:
+        self.streams.append(stream)
+
+
+async def test_bytes_cross_whole_and_in_order(autojump_clock: trio.testing.MockClock) -> None:
+    data = bytes(range(256)) * 8192
+    async with stream_pair() as (left, right), trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await left.send_all(data)
+            await left.send_eof()
+
+        nursery.start_soon(send)
+        received = b"".join([chunk async for chunk in right])
+        assert received == data
+
+
+async def test_one_byte_at_a_time_is_the_same(autojump_clock: trio.testing.MockClock) -> None:
+    async with stream_pair(raw_pair(cut=lambda: 1)) as (left, right):
+        await left.send_all(b"x" * 500)
+        await left.send_eof()
+        assert b"".join([chunk async for chunk in right]) == b"x" * 500
+
+
+async def test_an_eager_dialer_gets_the_second_protocol(autojump_clock: trio.testing.MockClock) -> None:
+    router = Collector(ECHO)
+    async with connection_pair(router=router) as (dialer, _):
+        stream = await dialer.open_stream(OTHER, ECHO)
+        assert stream.protocol == ECHO
+        assert [served.protocol for served in router.streams] == [ECHO]
+
+
+async def test_no_common_protocol_is_told_at_open_when_not_lazy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connection_pair(router=Collector(ECHO)) as (dialer, responder):
+        with pytest.raises(NoCommonProtocol) as caught:
+            await dialer.open_stream(OTHER)
+        assert caught.value.offered == (OTHER,)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not dialer.streams and not responder.streams
+        assert not dialer.session.live_streams and not responder.session.live_streams
+
+
+async def test_a_lazy_stream_costs_one_flight_each_way(autojump_clock: trio.testing.MockClock) -> None:
+    router = Collector(ECHO)
+    async with connection_pair(router=router) as (dialer, _):
+        stream = await dialer.open_stream(ECHO, lazy=True)
+        assert not router.streams
+        await stream.send_all(b"hello")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await router.streams[0].receive_some() == b"hello"
+
+
+async def test_a_lazy_refusal_surfaces_at_the_first_receive(autojump_clock: trio.testing.MockClock) -> None:
+    async with connection_pair(router=Collector(ECHO)) as (dialer, _):
+        stream = await dialer.open_stream(OTHER, lazy=True)
+        await stream.send_all(b"hello")
+        with pytest.raises(NoCommonProtocol):
+            await stream.receive_some()
+        with pytest.raises(NoCommonProtocol):
+            await stream.send_all(b"more")
+
+
+async def test_a_lazy_one_way_message_survives_its_close(autojump_clock: trio.testing.MockClock) -> None:
+    router = Collector(ECHO)
+    async with connection_pair(router=router) as (dialer, _):
+        stream = await dialer.open_stream(ECHO, lazy=True)
+        await stream.send_all(b"one way")
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        (served,) = router.streams
+        assert b"".join([chunk async for chunk in served]) == b"one way"
+        await served.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not dialer.session.live_streams
+
+
+async def test_send_eof_on_a_lazy_stream_waits_for_the_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    # No router: the responder answers nothing by itself.
+    async with connection_pair() as (dialer, responder):
+        stream = await dialer.open_stream(ECHO, lazy=True)
+        with trio.move_on_after(1) as scope:
+            await stream.send_eof()
+        assert scope.cancelled_caught
+        bare = await responder.accept_stream()
+        await bare.send_all(b"\x13/multistream/1.0.0\n\x08/echo/1\n")
+        await stream.send_eof()
+        assert stream.negotiated
+
+
+async def test_an_inbound_negotiation_has_an_absolute_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    limits = replace(DEFAULT_LIMITS, negotiation=NegotiationLimits(timeout=10))
+    async with connection_pair(router=Collector(ECHO), limits=limits) as (dialer, responder):
+        stream = await dialer.open_stream()
+        started = trio.current_time()
+        with pytest.raises(StreamReset):
+            for byte in b"\x13/multistream/1.0.0\n":
+                await stream.send_all(bytes([byte]))
+                with trio.move_on_after(3):
+                    await stream.receive_some()
+        assert trio.current_time() - started == pytest.approx(10, abs=0.1)
+        assert not responder.session.live_streams
+
+
+async def test_a_slot_that_frees_goes_to_the_opener_who_waited_longest(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    limits = replace(DEFAULT_LIMITS, yamux=YamuxLimits(ack_backlog=2))
+    left, right = connections_over(raw_pair(), limits=limits)
+    order: list[int] = []
+
+    async def open_one(number: int) -> None:
+        await left.open_stream()
+        order.append(number)
+        left.flush()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(6):
+            nursery.start_soon(open_one, number)
+            await trio.testing.wait_all_tasks_blocked()
+        assert order == [0, 1]
+        nursery.start_soon(right.run)
+        await trio.testing.wait_all_tasks_blocked()
+        # Two slots free at once; which of the two openers then runs first is Trio's to choose.
+        assert [set(order[i : i + 2]) for i in (0, 2, 4)] == [{0, 1}, {2, 3}, {4, 5}]
+        left.abort()
+        right.abort()
+
+
+async def test_a_broken_rule_ends_the_connection_and_its_streams(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    raw, other = raw_pair()
+    left, _ = connections_over((raw, other))
+    _, forger = connections_over((raw, other))
+    caught: list[Exception] = []
+
+    async def run() -> None:
+        try:
+            await left.run()
+        except RemoteProtocolError as error:
+            caught.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        stream = await left.open_stream()
+        frame = bytearray(100)
+        view = memoryview(frame)
+        forger._channel.room(view)[:12] = bytes.fromhex("010000000000000100000000")  # version 1
+        other.try_send(view[: forger._channel.seal(view, 12)])
+        with pytest.raises(ConnectionLost):
+            await stream.receive_some()
+        assert "version" in str(caught[0])
+
+
+async def test_goodbye_lets_open_streams_finish(autojump_clock: trio.testing.MockClock) -> None:
+    left, right = connections_over(raw_pair())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.run)
+        nursery.start_soon(right.run)
+        here = await left.open_stream()
+        await here.send_all(b"last words")
+        there = await right.accept_stream()
+        right.go_away()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionLost):
+            await left.open_stream()
+        assert await there.receive_some() == b"last words"
+        await there.send_all(b"heard")
+        assert await here.receive_some() == b"heard"
+        await here.aclose()
+        await there.aclose()
+    assert left.lost == right.lost == "closed"
+
+
+async def test_a_remote_that_takes_no_bytes_is_lost_after_the_write_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    left, _ = connections_over(raw_pair())
+    failed: list[Exception] = []
+
+    async def run() -> None:
+        try:
+            await left.run()
+        except ConnectionLost as error:
+            failed.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        stream = await left.open_stream()
+        with pytest.raises(ConnectionLost):
+            await stream.send_all(b"x" * 1_000_000)
+    assert trio.current_time() == pytest.approx(left.limits.write, abs=1)
+    assert "took no bytes" in str(failed[0])
+
+
+async def test_cancelled_receive_consumes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async with stream_pair() as (left, right):
+        with trio.move_on_after(1):
+            await right.receive_some()
+        await left.send_all(b"kept")
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await right.receive_some()
+        assert await right.receive_some(2) == b"ke"
+        assert await right.receive_some() == b"pt"
+
+
+async def test_send_nowait_joins_the_next_gathering(autojump_clock: trio.testing.MockClock) -> None:
+    async with stream_pair() as (left, right):
+        before = left.connection.statistics().bytes_sent
+        for _ in range(100):
+            assert left.send_nowait(b"x" * 10) == 10
+        await trio.testing.wait_all_tasks_blocked()
+        sent = left.connection.statistics().bytes_sent - before
+        assert 1000 < sent < 1100  # one frame
+        assert await right.receive_some() == b"x" * 1000
