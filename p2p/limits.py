@@ -218,6 +218,9 @@ class Limits:
     connections: int = 1024
     inbound_connections: int = 768
     connections_per_peer: int = 8
+    #: Peers at different addresses that must agree on how they see us, and addresses believed per listener (go: 4, 3).
+    observers: int = 4
+    observed_addrs: int = 3
     #: Handlers running at once on one connection; a stream beyond is reset.
     handlers_per_connection: int = 256
     #: Negotiated streams waiting in ``accept_stream`` when no router serves them.

@@ -199,7 +199,12 @@ class Books(RuleBasedStateMachine):
     """Whatever happens, the bounds hold and the running count of addresses is right."""
 
     limits = PeerstoreLimits(
-        max_addrs=3, max_connected_addrs=5, max_recent_addrs=2, max_peers=3, max_unconnected_addrs=6, max_records=2
+        max_addrs=3,
+        max_connected_addrs=5,
+        max_recent_addrs=2,
+        max_peers=3,
+        max_unconnected_addrs=6,
+        max_records=2,
     )
     people = tuple(Identity.generate() for _ in range(6))
     who = st.sampled_from(people)

@@ -1,0 +1,265 @@
+"""The connections of a host, each one task, and the wall between each and everything else.
+
+Whatever ``Exception`` comes out of a pump, a session or a handshake ends here and costs that connection (or that
+attempt at one): failures that remotes cause are told quietly, all others with their traceback, and every one is
+counted. ``Cancelled`` and ``KeyboardInterrupt`` pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import trio
+
+from p2p.abc import Connection, Direction
+from p2p.errors import Denied, LocalProtocolError, P2PError, ResourceLimitExceeded
+from p2p.events import Connected, Disconnected
+from p2p.host.reports import RemoteLog, Reports
+from p2p.host.serving import Serving, as_raised, first_of
+from p2p.host.subscriptions import Subscriptions
+from p2p.identity import PeerId
+from p2p.limits import Limits
+from p2p.peerstore import Peerstore
+
+_EXPECTED = (P2PError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a contained piece of work ended."""
+
+    error: Exception | None = None
+
+
+@contextmanager
+def contain(log: RemoteLog, doing: str) -> Iterator[Outcome]:
+    """The wall: no ``Exception`` passes, all are counted, told and left in the outcome."""
+    outcome = Outcome()
+    try:
+        yield outcome
+    except* Exception as group:
+        outcome.error = as_raised(group)
+        expected, bugs = group.split(_is_expected)
+        if expected is not None:
+            log.quiet(doing, first_of(expected))
+        if bugs is not None:
+            log.loud(doing, as_raised(bugs))
+
+
+def _is_expected(error: BaseException) -> bool:
+    """Whether a remote, or the network between, can make it happen without a bug of ours."""
+    return isinstance(error, _EXPECTED) and not isinstance(error, LocalProtocolError)
+
+
+class Slot:
+    """Room for one connection, from before it is made until after it is gone."""
+
+    def __init__(self, connections: Connections, direction: Direction) -> None:
+        self._connections = connections
+        self._direction = direction
+        self._peer: PeerId | None = None
+        self._released = False
+
+    def assign(self, peer: PeerId) -> None:
+        """Now it is known whose it is. Raises ``ResourceLimitExceeded``; the slot is good for ``release`` still."""
+        if self._peer is None:
+            self._connections.count_peer(peer)
+            self._peer = peer
+
+    def release(self) -> None:
+        """Idempotent."""
+        if not self._released:
+            self._released = True
+            self._connections.discount(self._direction, self._peer)
+
+
+class Connections:
+    """Which connections there are. ``by_peer`` is the truth, and a live view."""
+
+    def __init__(
+        self,
+        local_peer: PeerId,
+        *,
+        serving: Serving,
+        peerstore: Peerstore,
+        subscriptions: Subscriptions,
+        ended: Callable[[Connection], None],
+        reports: Reports,
+        limits: Limits,
+    ) -> None:
+        self._local_peer = local_peer
+        self._serving = serving
+        self._peerstore = peerstore
+        self._subscriptions = subscriptions
+        self._ended = ended
+        self._reports = reports
+        self._limits = limits
+        self._logs: dict[Connection, RemoteLog] = {}
+        self._by_peer: dict[PeerId, tuple[Connection, ...]] = {}
+        self.by_peer: Mapping[PeerId, Sequence[Connection]] = MappingProxyType(self._by_peer)
+        self._reserved: Counter[Direction] = Counter()
+        self._reserved_by_peer: Counter[PeerId] = Counter()
+        self._tasks = 0
+        self._leaving = False
+        self._over = False
+        self._changed = trio.lowlevel.ParkingLot()
+
+    # --- room -----------------------------------------------------------------------------------------
+
+    def reserve(self, direction: Direction, peer: PeerId | None = None) -> Slot:
+        """Room for one more. Raises ``ResourceLimitExceeded``."""
+        in_use, most = self._reserved.total(), self._limits.connections
+        if in_use >= most:
+            raise ResourceLimitExceeded(
+                "connections", most, in_use, "close some, or raise limits.connections"
+            )
+        inbound, most = self._reserved[Direction.INBOUND], self._limits.inbound_connections
+        if direction is Direction.INBOUND and inbound >= most:
+            raise ResourceLimitExceeded(
+                "inbound_connections", most, inbound, "raise limits.inbound_connections"
+            )
+        slot = Slot(self, direction)
+        if peer is not None:
+            slot.assign(peer)
+        self._reserved[direction] += 1
+        return slot
+
+    def count_peer(self, peer: PeerId) -> None:
+        in_use, most = self._reserved_by_peer[peer], self._limits.connections_per_peer
+        if in_use >= most:
+            raise ResourceLimitExceeded(
+                "connections_per_peer",
+                most,
+                in_use,
+                "use one that is open, or raise limits.connections_per_peer",
+            )
+        self._reserved_by_peer[peer] = in_use + 1
+
+    def discount(self, direction: Direction, peer: PeerId | None) -> None:
+        self._reserved[direction] -= 1
+        if peer is not None:
+            self._reserved_by_peer[peer] -= 1
+            if not self._reserved_by_peer[peer]:
+                del self._reserved_by_peer[peer]
+
+    @property
+    def reserved(self) -> int:
+        """Slots in use: connections, and attempts at one."""
+        return self._reserved.total()
+
+    # --- which one ------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Connection]:
+        for connections in tuple(self._by_peer.values()):
+            yield from connections
+
+    def best(self, peer: PeerId, *, allow_limited: bool) -> Connection | None:
+        """Unlimited before limited, then the most streams, then the oldest; none that is going away."""
+        usable = [
+            connection
+            for connection in self._by_peer.get(peer, ())
+            if not connection.closing and (allow_limited or not connection.limited)
+        ]
+        if len(usable) < 2:
+            return usable[0] if usable else None
+        return max(usable, key=lambda connection: (not connection.limited, len(connection.streams)))
+
+    async def wait_connected(self, peer: PeerId) -> Connection:
+        await trio.lowlevel.checkpoint()
+        while (connection := self.best(peer, allow_limited=True)) is None:
+            await self._wait_change()
+        return connection
+
+    async def wait_disconnected(self, peer: PeerId) -> None:
+        await trio.lowlevel.checkpoint()
+        while peer in self._by_peer:
+            await self._wait_change()
+
+    async def _wait_change(self) -> None:
+        if self._over:
+            raise trio.ClosedResourceError("the host is not running")
+        await self._changed.park()
+
+    # --- the life of one ------------------------------------------------------------------------------
+
+    def admit(self, connection: Connection, slot: Slot) -> None:
+        """May it live? Raises ``Denied`` for one to ourselves, ``ResourceLimitExceeded``; then close it.
+
+        Raises ``RemoteProtocolError`` when the key shown is not that of the peer.
+        """
+        if connection.remote_peer == self._local_peer:
+            raise Denied(connection.remote_peer, "self-dial")
+        slot.assign(connection.remote_peer)
+        self._peerstore.set_public_key(connection.remote_peer, connection.remote_key)
+
+    def log_of(self, connection: Connection) -> RemoteLog:
+        return self._logs.get(connection) or self._reports.log(str(connection.remote_peer))
+
+    async def run(self, connection: Connection, started: Callable[[Connection], None] | None = None) -> None:
+        """The rest of the task that made ``connection``: it is in ``by_peer`` exactly while its pump runs.
+
+        Calls ``started(connection)`` once it is. Every scope that made the connection must be closed
+        by now. After its end its handlers are given ``limits.shutdown_grace``.
+        """
+        reason = "closed"
+        log = self._logs[connection] = self._reports.log(str(connection.remote_peer))
+        self._tasks += 1
+        try:
+            async with trio.open_nursery() as handlers:
+                with contain(log, "connection") as outcome:
+                    try:
+                        self._add(connection)
+                        if started is not None:
+                            started(connection)
+                        await connection.run(self._serving.router(handlers, log))
+                    finally:
+                        self._remove(connection)
+                if outcome.error is not None:
+                    reason = str(outcome.error)
+                self._tell_end(connection, reason)
+                handlers.cancel_scope.deadline = trio.current_time() + self._limits.shutdown_grace
+        finally:
+            self._tasks -= 1
+            del self._logs[connection]
+            self._changed.unpark_all()
+
+    async def drain(self) -> None:
+        """Say goodbye to all and wait ``limits.shutdown_grace``, at most, for them to end."""
+        self._leaving = True
+        for connection in self:
+            connection.go_away()
+        with trio.move_on_after(self._limits.shutdown_grace):
+            while self._tasks:
+                await self._changed.park()
+
+    def finish(self) -> None:
+        """No connection will come or go any more."""
+        self._over = True
+        self._changed.unpark_all()
+
+    def _add(self, connection: Connection) -> None:
+        peer = connection.remote_peer
+        self._peerstore.connected(peer)
+        self._by_peer[peer] = (*self._by_peer.get(peer, ()), connection)
+        self._subscriptions.emit(Connected(peer, connection))
+        self._changed.unpark_all()
+        if self._leaving:
+            connection.go_away()
+
+    def _remove(self, connection: Connection) -> None:
+        peer = connection.remote_peer
+        rest = tuple(other for other in self._by_peer.pop(peer, ()) if other is not connection)
+        if rest:
+            self._by_peer[peer] = rest
+        else:
+            self._peerstore.disconnected(peer, now=trio.current_time())
+        self._ended(connection)
+        self._changed.unpark_all()
+
+    def _tell_end(self, connection: Connection, reason: str) -> None:
+        peer = connection.remote_peer
+        self._subscriptions.emit(Disconnected(peer, connection, peer not in self._by_peer, reason))

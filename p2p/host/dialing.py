@@ -1,0 +1,271 @@
+"""Dials in flight. A flight is a task of the host, and becomes the connection that it makes.
+
+Callers wait for a flight under deadlines of their own. Who wants the same peer joins the flight that is under
+way, bringing further addresses; the last one to leave cancels it, and each gets its own ``DialError``. All
+addresses are tried side by side, ``limits.parallel_dials`` at once and with no pause between; the first
+connection wins, and the others are closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import trio
+
+from p2p.abc import Connection, Direction, PeerRouting, Transport
+from p2p.errors import AllAttemptsFailed, Denied, DialError, InvalidAddress, NoAddresses
+from p2p.host.connections import Connections, Slot, contain
+from p2p.host.reports import RemoteLog, Reports
+from p2p.identity import PeerId
+from p2p.limits import Limits
+from p2p.peerstore import Peerstore
+from p2p.wire.addresses import Multiaddr, parts, split_peer
+
+Find = Callable[[PeerId], Awaitable[Sequence[Multiaddr]]]
+
+
+class Dialing:
+    """All flights of one host, one for each peer, or for each address whose peer is not known."""
+
+    def __init__(
+        self,
+        transports: Sequence[Transport],
+        *,
+        connections: Connections,
+        peerstore: Peerstore,
+        routing: PeerRouting | None,
+        reports: Reports,
+        limits: Limits,
+    ) -> None:
+        self._transports = transports
+        self._connections = connections
+        self._peerstore = peerstore
+        self._routing = routing
+        self._reports = reports
+        self._limits = limits
+        self._flights: dict[tuple[PeerId | Multiaddr, bool], Flight] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """From here on flights are tasks of ``nursery``."""
+        self._nursery = nursery
+
+    def close(self) -> None:
+        """End those under way and refuse others."""
+        self._nursery = None
+        for flight in self._flights.values():
+            flight.shut_down = True
+            flight.scope.cancel()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    async def dial(
+        self, peer: PeerId | None, addrs: Sequence[Multiaddr], *, direct: bool = False
+    ) -> Connection:
+        """A new connection, the one of a flight under way included.
+
+        ``addrs``, without ``/p2p``, are tried; with none those the peerstore has or routing finds. ``direct``
+        leaves out relayed addresses. With no ``peer``, who answers is whom it leads to.
+
+        Raises ``DialError`` and ``ResourceLimitExceeded``. Cancelled: the flight goes on for those who still
+        wait, and ends when nobody does.
+        """
+        key = (addrs[0] if peer is None else peer, direct)
+        flight = self._flights.get(key) or self._launch(key, peer, direct)
+        if not addrs and peer is not None:
+            addrs = self._peerstore.addrs(peer, now=trio.current_time())
+        flight.add(addrs)
+        flight.waiters += 1
+        try:
+            await flight.done.wait()
+        finally:
+            flight.waiters -= 1
+            if not flight.waiters and not flight.done.is_set():
+                self._forget(key, flight)
+                flight.scope.cancel()
+        if flight.connection is None:
+            raise flight.failure()
+        return flight.connection
+
+    def _launch(self, key: tuple[PeerId | Multiaddr, bool], peer: PeerId | None, direct: bool) -> Flight:
+        if self._nursery is None:
+            raise Denied(key[0], "shutdown")
+        slot = self._connections.reserve(Direction.OUTBOUND, peer)
+        log = self._reports.log(f"dialing {key[0]}")
+        flight = Flight(key[0], peer, self._transports, self._connections, slot, log, self._limits)
+        flight.direct = direct
+        self._flights[key] = flight
+        self._nursery.start_soon(self._fly, key, flight, name=log.name)
+        return flight
+
+    async def _fly(self, key: tuple[PeerId | Multiaddr, bool], flight: Flight) -> None:
+        """The task: first the flight, then the connection."""
+        taken_over = False
+        try:
+            with flight.scope:
+                flight.scope.deadline = trio.current_time() + self._limits.dial
+                await flight.fly(None if self._routing is None else self._routing.find_peer)
+            flight.landed()
+            # From here to the entry in the table nothing waits, so nobody can leave in between.
+            self._forget(key, flight)
+            connection = flight.winner
+            if connection is not None and flight.waiters and not flight.shut_down:
+                taken_over = True
+                self._remember(connection.remote_peer, flight)
+                await self._connections.run(connection, flight.started)
+        finally:
+            self._forget(key, flight)
+            if flight.winner is not None and not taken_over:
+                await trio.aclose_forcefully(flight.winner)
+            flight.slot.release()
+            flight.done.set()
+
+    def _remember(self, peer: PeerId, flight: Flight) -> None:
+        if flight.address is not None:
+            now = trio.current_time()
+            self._peerstore.add_addrs(peer, [flight.address], ttl=self._limits.peerstore.address_ttl, now=now)
+
+    def _forget(self, key: tuple[PeerId | Multiaddr, bool], flight: Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+class Flight:
+    """One dial: which addresses are left, which are being tried, and what came of the others."""
+
+    def __init__(
+        self,
+        target: PeerId | Multiaddr,
+        peer: PeerId | None,
+        transports: Sequence[Transport],
+        connections: Connections,
+        slot: Slot,
+        log: RemoteLog,
+        limits: Limits,
+    ) -> None:
+        self.target = target
+        self.peer = peer
+        self.slot = slot
+        self.scope = trio.CancelScope()
+        self.waiters = 0
+        self.done = trio.Event()
+        self.direct = False
+        self.shut_down = False
+        #: The connection made, as long as it is the flight's; ``connection`` once it is the host's.
+        self.winner: Connection | None = None
+        self.connection: Connection | None = None
+        #: Where the winner was found.
+        self.address: Multiaddr | None = None
+        self._transports = transports
+        self._connections = connections
+        self._log = log
+        self._limits = limits
+        self._nursery: trio.Nursery | None = None
+        self._seen: set[Multiaddr] = set()
+        self._untried: deque[tuple[Multiaddr, Transport]] = deque()
+        self._trying: dict[Multiaddr, None] = {}
+        self._queued = 0
+        self._tasks = 0
+        self._attempts: list[tuple[Multiaddr | str, Exception]] = []
+
+    def started(self, connection: Connection) -> None:
+        """The winner is the host's now: hand it to those who wait."""
+        self.connection = connection
+        self.done.set()
+
+    def failure(self) -> DialError:
+        """What to raise at one of those who waited: a new exception each time."""
+        if self.shut_down:
+            return Denied(self.target, "shutdown")
+        kind = AllAttemptsFailed if self._queued else NoAddresses
+        return kind(self.target, self._attempts)
+
+    def add(self, addrs: Iterable[Multiaddr]) -> None:
+        """Try these too: direct ones before relayed ones, each once, ``limits.dial_addresses`` in all."""
+        for full in sorted(addrs, key=_is_relayed):
+            addr, named = split_peer(full)
+            if addr in self._seen or (self.direct and _is_relayed(addr)) or not addr.to_bytes():
+                continue
+            if named is not None and named != str(self.peer):
+                continue
+            transport = next((transport for transport in self._transports if transport.can_dial(addr)), None)
+            if transport is None:
+                if len(self._attempts) < self._limits.dial_addresses:
+                    self._seen.add(addr)
+                    self._attempts.append((addr, InvalidAddress("no transport of this host dials it")))
+            elif self._queued < self._limits.dial_addresses:
+                self._seen.add(addr)
+                self._queued += 1
+                self._untried.append((addr, transport))
+        self._start()
+
+    async def fly(self, find: Find | None) -> None:
+        """Return when there is a winner, or when every attempt failed."""
+        asked = find is None or self.peer is None or bool(self._untried)
+        while self.winner is None and (self._untried or not asked):
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                if not asked and find is not None and self.peer is not None:
+                    asked = True
+                    self._tasks += 1
+                    nursery.start_soon(self._find, find, self.peer)
+                self._start()
+
+    def landed(self) -> None:
+        """The flight is over. What it left unfinished without a connection was too slow."""
+        if self.winner is None:
+            late = f"no connection within {self._limits.dial:g} seconds, all addresses together"
+            for addr in (*self._trying, *(addr for addr, _ in self._untried)):
+                self._attempts.append((addr, trio.TooSlowError(late)))
+
+    def _start(self) -> None:
+        while self._nursery is not None and self._untried and len(self._trying) < self._limits.parallel_dials:
+            if self.winner is not None:
+                return
+            addr, transport = self._untried.popleft()
+            self._trying[addr] = None
+            self._tasks += 1
+            self._nursery.start_soon(self._attempt, addr, transport, name=f"dialing {addr}")
+
+    def _task_ends(self) -> None:
+        """The last act of each task in the nursery, which is closed to more after the last one."""
+        self._tasks -= 1
+        self._start()
+        if not self._tasks:
+            self._nursery = None
+
+    async def _find(self, find: Find, peer: PeerId) -> None:
+        try:
+            with contain(self._log, "routing") as outcome:
+                self.add(await find(peer))
+            if outcome.error is not None:
+                self._attempts.append(("routing", outcome.error))
+        finally:
+            self._task_ends()
+
+    async def _attempt(self, addr: Multiaddr, transport: Transport) -> None:
+        try:
+            connection: Connection | None = None
+            with contain(self._log, "dial") as outcome:
+                with trio.move_on_after(self._limits.dial_address):
+                    connection = await transport.dial(addr, peer=self.peer)
+                if connection is None:
+                    raise trio.TooSlowError(f"no connection within {self._limits.dial_address:g} seconds")
+                if self.winner is None:
+                    self._connections.admit(connection, self.slot)
+            if outcome.error is not None:
+                self._attempts.append((addr, outcome.error))
+            elif self.winner is None and self._nursery is not None:
+                self.winner, self.address = connection, addr
+                self._nursery.cancel_scope.cancel()
+            del self._trying[addr]
+            if connection is not None and connection is not self.winner:
+                await trio.aclose_forcefully(connection)
+        finally:
+            self._task_ends()
+
+
+def _is_relayed(addr: Multiaddr) -> bool:
+    return any(part.protocol == "p2p-circuit" for part in parts(addr))
