@@ -191,7 +191,7 @@ async def test_a_broken_rule_ends_the_connection_and_its_streams(
         other.try_send(view[: forger._channel.seal(view, 12)])
         with pytest.raises(ConnectionLost):
             await stream.receive_some()
-        assert "version" in str(caught[0])
+    assert "version" in str(caught[0])
 
 
 async def test_goodbye_lets_open_streams_finish(autojump_clock: trio.testing.MockClock) -> None:
