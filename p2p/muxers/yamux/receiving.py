@@ -253,6 +253,8 @@ class Receiver:
     def _take_body(self, data: memoryview, pos: int, end: int) -> int:
         """Take what is there of a body; returns where that ends."""
         stop = min(end, pos + self._body_left)
+        if stop == pos:
+            return pos
         self._body_left -= stop - pos
         stream = self._body_stream
         if stream is None or stream.over:
@@ -262,7 +264,7 @@ class Receiver:
         if stream.takes_data:
             stream.received += data[pos:stop]
             self._touch(stream, _DATA)
-        elif stop > pos and not stream.reset_after_fin:
+        elif not stream.reset_after_fin:
             self._table.stop_remote(stream)
         if not self._body_left:
             self._body_stream = None
