@@ -74,6 +74,8 @@ class Guard:
                 if not outer:
                     return
                 guard, counts, end, first = outer.pop()
+                if elements - first > guard.max_elements:
+                    raise RemoteProtocolError(f"message of more than {guard.max_elements} elements")
                 continue
             elements += 1
             if elements > self.max_elements or elements - first > guard.max_elements:

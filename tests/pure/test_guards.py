@@ -91,6 +91,22 @@ def test_refused(what: str, data: bytes) -> None:
         GUARD.check(data)
 
 
+def test_elements_of_nested_messages_count_at_every_level() -> None:
+    leaf = Guard(1 << 10, {}, max_elements=10)
+    middle = Guard(1 << 10, {1: FieldRule(LENGTH, nested=leaf)}, max_elements=6)
+    outer = Guard(1 << 10, {1: FieldRule(LENGTH, nested=middle)}, max_elements=8)
+    for count, accepted in ((5, True), (6, False), (7, False), (9, False)):
+        data = field(1, LENGTH, field(1, LENGTH, field(9, VARINT, b"\0") * count))
+        if accepted:
+            outer.check(data)
+        else:
+            with pytest.raises(RemoteProtocolError, match="elements"):
+                outer.check(data)
+    shallow = Guard(1 << 10, {1: FieldRule(LENGTH, nested=leaf)}, max_elements=4)
+    with pytest.raises(RemoteProtocolError, match="elements"):
+        shallow.check(field(1, LENGTH, field(9, VARINT, b"\0") * 4))
+
+
 def recursive() -> Guard:
     fields: dict[int, FieldRule] = {}
     guard = Guard(1 << 20, fields, max_elements=1 << 20, max_depth=8)
@@ -129,6 +145,15 @@ def test_bombs_end_early(bomb: str) -> None:
     start = time.thread_time()
     with pytest.raises(RemoteProtocolError):
         GUARD.check(data)
+    assert time.thread_time() - start < 0.010
+
+
+def test_a_nested_bomb_ends_at_the_bound_of_the_outermost_message() -> None:
+    roomy = Guard(1 << 20, {}, max_elements=1 << 20)
+    data = field(1, LENGTH, b"\xf8\x06\x00" * (1 << 17))
+    start = time.thread_time()
+    with pytest.raises(RemoteProtocolError, match="elements"):
+        Guard(1 << 20, {1: FieldRule(LENGTH, nested=roomy)}, max_elements=50).check(data)
     assert time.thread_time() - start < 0.010
 
 

@@ -349,7 +349,9 @@ def test_an_even_rsa_modulus() -> None:
 def test_rsa_has_one_encoding() -> None:
     data = KEYS[KeyType.RSA].public_key.data
     without_null = data.replace(RSA_ALGORITHM, bytes.fromhex("300b06092a864886f70d010101"))
-    for other in (data + b"\0", data[:-1], without_null, b"\x30\x83\0" + data[2:]):
+    for_pss = der(0x30, bytes.fromhex("300b06092a864886f70d01010a"), data[4 + len(RSA_ALGORITHM) :])
+    assert der(0x30, RSA_ALGORITHM, data[4 + len(RSA_ALGORITHM) :]) == data
+    for other in (data + b"\0", data[:-1], without_null, for_pss, b"\x30\x83\0" + data[2:]):
         with pytest.raises(RemoteProtocolError):
             PublicKey(KeyType.RSA, other)
 

@@ -84,6 +84,12 @@ def test_a_flood_of_continuations_ends_early(max_value: int, size: int) -> None:
         varint.decode_partial(b"\xff" * size, max_value=max_value)
 
 
+def test_nine_bytes_are_the_most_whatever_is_allowed() -> None:
+    assert varint.decode_partial(b"\xff" * 8, max_value=2**80) is None
+    with pytest.raises(RemoteProtocolError):
+        varint.decode_partial(b"\xff" * 9, max_value=2**80)
+
+
 @pytest.mark.parametrize("value", [-1, 2**63, 2**64])
 def test_encode_refuses(value: int) -> None:
     with pytest.raises(ValueError):
