@@ -43,11 +43,10 @@ class Output:
         line = json.dumps({"event": event, **facts}) if self.as_json else sentence
         print(line, file=sys.stderr, flush=True)
 
-    def fail(self, error: BaseException) -> None:
-        """An error, on stderr, in as many lines as it has and nothing in them that moves a cursor."""
-        text = str(error) or type(error).__name__
-        lines = [printable(line, _ERROR_LINE) for line in text.split("\n")]
-        self.note("error", "p2p: " + "\n".join(lines), error=type(error).__name__, message=text)
+    def fail(self, error: str, message: str) -> None:
+        """The failure called ``error``, on stderr; nothing in its lines moves a cursor."""
+        lines = [printable(line, _ERROR_LINE) for line in message.split("\n")]
+        self.note("error", "p2p: " + "\n".join(lines), error=error, message=message)
 
 
 def duration(seconds: float) -> str:

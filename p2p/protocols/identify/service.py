@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from p2p.abc import Connection, Handler, HostView, ProtocolId, Stream
-from p2p.errors import P2PError
+from p2p.errors import NegotiationError, P2PError
 from p2p.events import Connected, Disconnected, EventsLost, PeerIdentified
 from p2p.identity import PeerId, PeerRecord
 from p2p.limits import IdentifyLimits
@@ -135,6 +135,9 @@ class Identify:
             try:
                 answer = await read_identification(stream, host.limits.identify)
                 self._learn(host, connection, answer)
+            except NegotiationError as error:  # nothing wrong: it does not speak identify
+                asked.failure = str(error)
+                return
             except (P2PError, trio.BrokenResourceError) as error:
                 asked.failure = str(error)
                 raise

@@ -1,0 +1,59 @@
+"""``p2p identify``: what a peer says of itself."""
+
+from __future__ import annotations
+
+import argparse
+
+from p2p.cli.hosts import dialing_host, peer_address
+from p2p.cli.output import Output
+from p2p.protocols.identify import Identification, Identify
+from p2p.wire.printable import printable
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "identify",
+        help="ask a peer who it is",
+        description="Dial a peer and print what it says of itself: its program, addresses and protocols.",
+    )
+    parser.add_argument("addr", metavar="ADDR", type=peer_address, help="where it is, ending in /p2p/PEER-ID")
+    return parser
+
+
+async def run(arguments: argparse.Namespace, output: Output) -> None:
+    identify = Identify()
+    async with dialing_host([identify]) as host:
+        connection = await host.dial(arguments.addr)
+        answer = await identify.wait_identified(connection)
+    observed = None if answer.observed_addr is None else str(answer.observed_addr)
+    output.tell(
+        "identified",
+        _for_people(answer, observed),
+        peer_id=str(answer.peer_id),
+        key_type=answer.public_key.type.name.lower(),
+        agent_version=answer.agent_version,
+        protocol_version=answer.protocol_version,
+        addrs=[str(addr) for addr in answer.addrs],
+        signed=answer.signed_record is not None,
+        protocols=list(answer.protocols),
+        observed_addr=observed,
+    )
+
+
+def _for_people(answer: Identification, observed: str | None) -> str:
+    lines = [
+        f"peer id:    {answer.peer_id}",
+        f"key:        {answer.public_key.type.name.lower()}",
+        f"agent:      {answer.agent_version or '(does not say)'}",
+    ]
+    if answer.protocol_version:
+        lines.append(f"version:    {answer.protocol_version}")
+    lines.append(f"sees us at: {observed or '(does not say)'}")
+    signed = ", signed" if answer.signed_record is not None else ""
+    lines.append(f"addresses{signed}:" + ("" if answer.addrs else " none"))
+    lines += [f"  {addr}" for addr in answer.addrs]
+    if answer.refused:
+        lines.append(f"  (its signed record was refused: {answer.refused})")
+    lines.append("protocols:" + ("" if answer.protocols else " none"))
+    lines += [f"  {printable(protocol)}" for protocol in answer.protocols]
+    return "\n".join(lines)
