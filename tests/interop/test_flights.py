@@ -121,10 +121,11 @@ async def test_what_a_side_says_in_bits_without_waiting_is_one_flight() -> None:
                 await stream.send_all(b"!")
             await stream.receive_some(1)
 
-    async with proxied(answer) as (flights, stream):
+    delay = 0.5
+    async with proxied(answer, delay=delay) as (flights, stream):
         for _ in range(3):
             await stream.send_all(b"?")
-            await trio.sleep(DELAY / 10)  # thinks, and has not heard the greeting yet
+            await trio.sleep(delay / 50)  # thinks, and has not heard the greeting yet
         await hear(stream, [8, 3])
         (flow,) = flights.flows
         assert flow.round_trips == 2, flow.log

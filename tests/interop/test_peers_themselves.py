@@ -174,6 +174,16 @@ async def test_round_trips_from_dial_to_first_byte(pair: Pair) -> None:
             assert flow.round_trips == 5, "\n".join(flow.log)
 
 
+async def test_a_command_that_is_too_slow_resets_its_stream(pair: Pair) -> None:
+    async with pair.running() as (dialer, responder):
+        await dialer.call("dial", addr=responder.addr)
+        with pytest.raises(PeerError) as caught:
+            await dialer.call("echo", addr=responder.addr, bytes=1_000_000_000, timeout_ms=200)
+        assert caught.value.kind == "timeout"
+        stats = await responder.call("stats", until={"echo.reset": 1})
+        assert stats["connections"] == 1
+
+
 async def test_what_goes_wrong_is_told(kind: Kind) -> None:
     async with kind.dialer() as dialer:
         stranger = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"

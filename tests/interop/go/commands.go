@@ -47,6 +47,7 @@ func kindOf(err error) string {
 	var noProtocol multistream.ErrNotSupported[protocol.ID]
 	var connection *network.ConnError
 	var known *failure
+	var slow net.Error
 	switch {
 	case errors.As(err, &mismatch):
 		return "peer_id_mismatch"
@@ -58,6 +59,8 @@ func kindOf(err error) string {
 		return known.kind
 	case errors.Is(err, network.ErrReset):
 		return "stream_reset"
+	case errors.As(err, &slow) && slow.Timeout():
+		return "timeout"
 	case errors.As(err, &connection), errors.Is(err, net.ErrClosed), errors.Is(err, network.ErrNoConn):
 		return "connection_lost"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):

@@ -1,5 +1,6 @@
 // Reading and writing js-libp2p streams, whatever they were through before their handler ran.
 import { createHash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 
 const BLOCK_SIZE = 64 * 1024
 
@@ -7,17 +8,21 @@ const BLOCK_SIZE = 64 * 1024
 export function consume (stream, onChunk = () => {}) {
   return new Promise((resolve, reject) => {
     let bytes = 0
-    // A reset also dispatches 'end', so the status decides which it was.
+    const broken = () => stream.status === 'reset' || stream.status === 'aborted'
     const ended = (error) => {
-      if (stream.status === 'reset') {
-        reject(error ?? named('StreamResetError', 'stream reset by the remote'))
-      } else if (stream.status === 'aborted' || error != null) {
-        reject(error ?? named('StreamAbortedError', 'stream aborted'))
+      if (error != null) {
+        reject(error)
+      } else if (broken()) {
+        reject(named(stream.status === 'reset' ? 'StreamResetError' : 'StreamAbortedError', `stream was ${stream.status}`))
       } else {
         resolve(bytes)
       }
     }
-    stream.addEventListener('end', () => ended())
+    stream.addEventListener('end', () => {
+      if (!broken()) { // else 'close' follows, with the error
+        ended()
+      }
+    })
     stream.addEventListener('close', (event) => ended(event.error))
     // Negotiation reads ahead and puts back what is ours, at times after 'end', which is dispatched but once.
     const endedEarlier = () => (stream.readableEnded || stream.status !== 'open') && stream.readBufferLength === 0
@@ -34,11 +39,12 @@ export function consume (stream, onChunk = () => {}) {
   })
 }
 
-/** Send a chunk and wait while the stream wants no more. */
+/** Send a chunk and wait while the stream wants no more; others have their turn in any case. */
 export async function send (stream, chunk, signal) {
   if (!stream.send(chunk)) {
     await stream.onDrain({ signal })
   }
+  await setImmediate()
 }
 
 /** Echo until EOF; resolves with the byte count. */
