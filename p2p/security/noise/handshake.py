@@ -167,7 +167,6 @@ class Handshake:
                     self._receive(message)
         except (HandshakeFailed, PeerIdMismatch):
             self._failed = True
-            self._out.clear()
             raise
         return taken
 
