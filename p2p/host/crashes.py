@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn
 
@@ -44,7 +45,36 @@ def failures_in(error: BaseException) -> list[BaseException]:
     return [] if isinstance(error, trio.Cancelled) else [error]
 
 
-def raise_as_is(error: BaseException) -> NoReturn:
+class Unwrapping:
+    """A context that adds what the nurseries inside raise to ``failures``, and raises one bare, several in a group.
+
+    ``body`` alone is not raised, since its own ``async with`` does that. With no failure at all, what comes is
+    Trio's ``Cancelled``, and goes on untouched.
+    """
+
+    def __init__(self, failures: Sequence[BaseException], body: BaseException | None) -> None:
+        self._failures = failures
+        self._body = body
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        failures = [*self._failures, *([] if error is None else failures_in(error))]
+        if not failures:
+            return False
+        if len(failures) == 1 and failures[0] is self._body:
+            return True
+        _raise_as_is(
+            failures[0]
+            if len(failures) == 1
+            else BaseExceptionGroup("several failures ended the host", failures)
+        )
+
+
+def _raise_as_is(error: BaseException) -> NoReturn:
     """Raise without putting what is being handled into the error's context."""
     context = error.__context__
     try:

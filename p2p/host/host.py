@@ -34,7 +34,7 @@ from p2p.errors import ConnectionLost, Denied, NegotiationError
 from p2p.events import AddressesChanged, Event, Listening, PeerIdentified, ProtocolsChanged
 from p2p.host.addresses import Addresses
 from p2p.host.connections import Connections
-from p2p.host.crashes import Crashing, failures_in, raise_as_is
+from p2p.host.crashes import Crashing, Unwrapping, failures_in
 from p2p.host.dialing import Dialing
 from p2p.host.listening import Accepting, open_listeners
 from p2p.host.reports import HostStatistics, Reports
@@ -317,31 +317,15 @@ class Host:
         Returns instead of raising ``body`` again, and whether Trio took ``cancelled`` back.
         """
         assert self._manager is not None
+        kind, traceback = (None, None) if cancelled is None else (type(cancelled), cancelled.__traceback__)
         swallowed: bool | None = False
-        untouched: BaseException | None = None
-        try:
-            swallowed = await self._manager.__aexit__(
-                None if cancelled is None else type(cancelled),
-                cancelled,
-                None if cancelled is None else cancelled.__traceback__,
-            )
-        except BaseException as error:
-            failures = [*failures, *failures_in(error)]
-            untouched = error
-        finally:
-            self._subscriptions.finish()
-            self._connections.finish()
-        if not failures:
-            if untouched is not None:
-                raise_as_is(untouched)
-            return bool(swallowed)
-        if len(failures) == 1 and failures[0] is body:
-            return False
-        raise_as_is(
-            failures[0]
-            if len(failures) == 1
-            else BaseExceptionGroup("several failures ended the host", failures)
-        )
+        with Unwrapping(failures, body):
+            try:
+                swallowed = await self._manager.__aexit__(kind, cancelled, traceback)
+            finally:
+                self._subscriptions.finish()
+                self._connections.finish()
+        return bool(swallowed)
 
     async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as endpoints:
