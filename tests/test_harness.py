@@ -16,14 +16,16 @@ from tests import skips
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_pytest(directory: Path, body: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(directory: Path, body: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A pytest of its own over one test file, under the same plugins."""
-    (directory / "conftest.py").write_text('pytest_plugins = ["tests.leaks", "tests.skips"]\n')
+    (directory / "conftest.py").write_text(
+        'pytest_plugins = ["tests.leaks", "tests.skips", "tests.lifting"]\n'
+    )
     (directory / "test_it.py").write_text(textwrap.dedent(body))
     (directory / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
     clean = {name: value for name, value in os.environ.items() if name != "CI"}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", str(directory)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", *args, str(directory)],
         cwd=directory,
         env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
         capture_output=True,
@@ -154,3 +156,41 @@ def test_the_list_of_allowed_skips() -> None:
 def test_the_committed_list_is_readable_and_names_files_that_exist() -> None:
     for name in skips.read_allowed(skips.LIST.read_text()):
         assert (ROOT / name.partition("::")[0]).exists(), name
+
+
+LIFTED = """
+    import pytest
+    import trio
+
+    @pytest.mark.lifted(limits={})
+    async def test_that_fails_without_its_bound():
+        raise AssertionError("memory grew")
+
+    @pytest.mark.lifted(limits={})
+    async def test_that_fails_in_a_nursery():
+        async with trio.open_nursery():
+            raise trio.TooSlowError
+
+    @pytest.mark.lifted(limits={})
+    def test_that_cannot_fail():
+        pass
+
+    @pytest.mark.lifted(limits={})
+    def test_with_a_mistake():
+        undefined
+
+    def test_without_a_bound():
+        pass
+    """
+
+
+def test_with_bounds_lifted_tests_must_fail(tmp_path: Path) -> None:
+    result = run_pytest(tmp_path, LIFTED, "--lifted")
+    assert "2 failed, 2 passed, 1 deselected" in result.stdout, result.stdout
+    assert re.search(r"FAILED .*::test_that_cannot_fail - .*passed with its bound lifted", result.stdout)
+    assert re.search(r"FAILED .*::test_with_a_mistake - NameError", result.stdout)
+
+
+def test_without_the_option_nothing_is_lifted(tmp_path: Path) -> None:
+    result = run_pytest(tmp_path, LIFTED)
+    assert "3 failed, 2 passed" in result.stdout, result.stdout

@@ -15,7 +15,7 @@ import trio
 from p2p import Host, Identity, P2PError
 from p2p.protocols.echo import ECHO
 from p2p.streams import read_exactly
-from p2p.transports import TCP
+from p2p.transports.tcp import TCP
 from tests.attacks.control import answer_commands
 
 PERIOD = 0.1

@@ -76,6 +76,9 @@ class Controlled:
     def died(self) -> bool:
         return self._process.poll() is not None
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def errors(self) -> str:
         """What it wrote to its standard error."""
         return self._errors.read_text(errors="replace")

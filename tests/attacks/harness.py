@@ -27,8 +27,9 @@ from typing import Any
 
 import trio
 
-from p2p.identity import PeerId
-from p2p.wire.addresses import Multiaddr
+from p2p import Identity, Multiaddr, PeerId
+from p2p.wire.addresses import parse_user_addr
+from tests.attacks import wire
 from tests.attacks.control import Controlled, controlled
 
 MIB = 1024 * 1024
@@ -144,7 +145,7 @@ class Scene:
         self._rss = 0
         self._before: dict[str, float] = {}
         self._began = 0.0
-        self.addr = Multiaddr(victim.ready["addrs"][0])
+        self.addr: Multiaddr = parse_user_addr(victim.ready["addrs"][0])
         self.peer_id = PeerId.from_text(victim.ready["peer_id"])
         parts = victim.ready["addrs"][0].split("/")
         self.ip, self.port = parts[2], int(parts[4])
@@ -153,6 +154,10 @@ class Scene:
         """A TCP connection to the victim; closed, if need be, when the attack ends."""
         raw = await trio.open_tcp_stream(self.ip, self.port, happy_eyeballs_delay=10)
         return await self._sockets.enter_async_context(raw)
+
+    async def secure(self, identity: Identity | None = None) -> wire.Wire:
+        """A connection with Noise done and yamux settled; what goes over it from there is up to the attacker."""
+        return await wire.secure(await self.connect(), self.peer_id, identity=identity)
 
     async def counters(self) -> dict[str, float]:
         """What the victim has in use now."""

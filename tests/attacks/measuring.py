@@ -14,7 +14,7 @@ import trio
 
 #: Thread CPU seconds that :func:`calibration_loop` takes on the machine the bounds were written for. A step is
 #: compared with its bound after scaling by what the loop takes here and now.
-REFERENCE = 0.005
+REFERENCE = 0.0055
 
 
 def calibration_loop() -> float:

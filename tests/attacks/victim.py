@@ -13,8 +13,8 @@ import json
 import logging
 import resource
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import trio
@@ -24,7 +24,7 @@ from p2p.abc import Stream
 from p2p.limits import Limits
 from p2p.protocols.echo import Echo
 from p2p.protocols.ping import Ping
-from p2p.transports import TCP
+from p2p.transports.tcp import TCP
 from tests.attacks.control import CONTROL_TASK, answer_commands
 from tests.attacks.measuring import LogWatch, StepWatch, open_descriptors, slowness
 
@@ -129,8 +129,13 @@ class Victim:
         return {
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "descriptors": open_descriptors(),
-            **flat(asdict(self._host.statistics())),
+            **{name: value for name, value in self._in_use().items() if isinstance(value, int)},
         }
+
+    def _in_use(self) -> dict[str, Any]:
+        statistics = asdict(self._host.statistics())
+        del statistics["refusals"]  # what went wrong only ever grows
+        return statistics
 
     def begin(self) -> dict[str, Any]:
         self._slowness = slowness()
@@ -152,32 +157,23 @@ class Victim:
         }
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested counters with their path as the name; what is no number is no counter."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
-            found[prefix + name] = value
-    return found
-
-
 async def main(config: dict[str, Any], watch: StepWatch, log: LogWatch) -> None:
     limits = with_overrides(Limits(), config.get("limits", {}))
-    async with Host(
+    host = Host(
         Identity.generate(),
         transports=[TCP()],
         listen=["/ip4/127.0.0.1/tcp/0"],
         services=[Ping(), Echo()],
         limits=limits,
-    ) as host:
-        for protocol, handler in HANDLERS.items():
-            host.handle(protocol, handler).__enter__()
-        victim = Victim(host, watch, log)
-        ready = {"peer_id": str(host.peer_id), "addrs": [str(addr) for addr in host.addrs]}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(answer_commands, ready, victim.answer), name=CONTROL_TASK)
+    )
+    async with host:
+        with ExitStack() as handling:
+            for protocol, handler in HANDLERS.items():
+                handling.enter_context(host.handle(protocol, handler))
+            victim = Victim(host, watch, log)
+            ready = {"peer_id": str(host.peer_id), "addrs": [str(addr) for addr in host.addrs]}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(answer_commands, ready, victim.answer, name=CONTROL_TASK)
 
 
 if __name__ == "__main__":
