@@ -91,17 +91,22 @@ class Upgraded:
     async def _dial(self, addr: Multiaddr, peer: PeerId | None, *, lazy: bool) -> MuxedConnection:
         with trio.fail_after(self._limits.connect):
             raw = await self._transport.dial(addr)
-        return await self._guarded(raw, lambda: self._upgrade_dialed(raw, peer, peer or addr, lazy=lazy))
+        return await self._within_limits(
+            raw, lambda: self._upgrade_dialed(raw, peer, peer or addr, lazy=lazy)
+        )
+
+    async def accept(self, raw: RawStream) -> MuxedConnection:
+        """Upgrade an accepted raw stream. Raises as ``dial`` does, and closes it unless a connection came of it."""
+        return await self._within_limits(raw, lambda: self._upgrade_accepted(raw))
 
     def _remember_refusal(self, key: PeerId | Multiaddr) -> None:
         self._refusals[key] = None
         if len(self._refusals) > self._limits.refusals:
             self._refusals.popitem(last=False)
 
-    async def _guarded(
+    async def _within_limits(
         self, raw: RawStream, upgrade: Callable[[], Awaitable[MuxedConnection]]
     ) -> MuxedConnection:
-        """Run an upgrade within its deadline; the raw stream is closed unless it became a connection."""
         connection = None
         try:
             with trio.fail_after(self._limits.upgrade):
@@ -251,7 +256,7 @@ class _Accepted(Incoming):
         return self._raw.remote_addr
 
     async def upgrade(self) -> MuxedConnection:
-        return await self._upgraded._guarded(self._raw, lambda: self._upgraded._upgrade_accepted(self._raw))
+        return await self._upgraded.accept(self._raw)
 
     async def aclose(self) -> None:
         await self._raw.aclose()
