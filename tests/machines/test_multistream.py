@@ -79,7 +79,7 @@ def test_a_pair_agrees_on_the_first_common_protocol_under_any_chunking(
                 answering, data.draw(st.integers(1, len(there.bytes))) if slow else len(there.bytes)
             )
             back.bytes += answering.data_to_send()
-            if answering.done:
+            if answering.agreed is not None:
                 back.bytes += b"first words of the responder"
         if not dialer.done and back.bytes:
             try:
