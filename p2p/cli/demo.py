@@ -103,8 +103,9 @@ async def _first_line(process: trio.Process) -> bytes:
 
 async def _drain(process: trio.Process) -> None:
     if process.stdout is not None:
-        async for _ in process.stdout:
-            pass
+        async with process.stdout:
+            async for _ in process.stdout:
+                pass
 
 
 def _make_noise(path: Path) -> Path:

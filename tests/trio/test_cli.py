@@ -84,8 +84,14 @@ async def running(*arguments: str, **streams: Any) -> AsyncIterator[Running]:
             trio.run_process, [*P2P, *arguments], check=False, **{"stdout": subprocess.PIPE, **streams},
             stderr=subprocess.PIPE,
         )  # fmt: skip
-        yield Running(await nursery.start(start))
-        nursery.cancel_scope.cancel()
+        process: trio.Process = await nursery.start(start)
+        try:
+            yield Running(process)
+        finally:
+            nursery.cancel_scope.cancel()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    await trio.aclose_forcefully(pipe)
 
 
 @asynccontextmanager
