@@ -483,7 +483,7 @@ def test_both_ends_measure_as_soon_as_streams_move(make: Callable[[], YamuxSessi
 # --- what we send -------------------------------------------------------------------------------------
 
 
-def test_syn_rides_on_the_first_data_and_fin_on_the_last() -> None:
+def test_syn_rides_on_the_first_data_and_fin_comes_after_the_last() -> None:
     session = dialer()
     first = session.open_stream()
     session.send(first, memoryview(b"hello"))
@@ -498,7 +498,8 @@ def test_syn_rides_on_the_first_data_and_fin_on_the_last() -> None:
         (DATA, SYN, 1, 5),
         (WINDOW_UPDATE, SYN, 3, 0),
         (DATA, SYN | FIN, 5, 0),
-        (DATA, SYN | FIN, 7, 9),
+        (DATA, SYN, 7, 9),
+        (DATA, FIN, 7, 0),
     ]
     assert [stream.unsent for stream in (first, second, third, fourth)] == [0, 0, 0, 0]
 
@@ -613,7 +614,24 @@ def test_sending_stops_at_the_window_and_goes_on_with_credit() -> None:
     assert touched.touched == Touched.WRITABLE
     assert frames(written(session)) == [(DATA, 0, 1, 40 * KIB)]
     feed(session, frame(WINDOW_UPDATE, 0, 1, 5 * KIB))
-    assert frames(written(session)) == [(DATA, FIN, 1, 4 * KIB)]
+    assert frames(written(session)) == [(DATA, 0, 1, 4 * KIB), (DATA, FIN, 1, 0)]
+
+
+@pytest.mark.parametrize("room", [64, 76, 80, 88, 1000])
+def test_fin_never_rides_on_data(room: int) -> None:
+    session = responder()
+    stream = accepted(session)
+    session.send(stream, memoryview(b"x" * 64))
+    session.send_eof(stream)
+    out = memoryview(bytearray(room))
+    sent = b""
+    while session.wants_write:
+        sent += out[: session.write_into(out, 0.0)]
+    *data, last = frames(sent)
+    assert all((kind, flags) == (DATA, 0) for kind, flags, _, _ in data)
+    assert sum(length for _, _, _, length in data) == 64
+    assert last == (DATA, FIN, 1, 0)
+    assert stream.fin_written
 
 
 def test_an_end_needs_no_window() -> None:
@@ -779,7 +797,7 @@ def test_abandoning_with_unread_bytes_sends_data_then_fin_then_rst() -> None:
     session.abandon(stream, 0.0)
     session.abandon(stream, 0.0)
     assert stream.received == b""
-    assert frames(written(session)) == [(DATA, FIN, 1, 6), (WINDOW_UPDATE, RST, 1, 0)]
+    assert frames(written(session)) == [(DATA, 0, 1, 6), (DATA, FIN, 1, 0), (WINDOW_UPDATE, RST, 1, 0)]
     assert session.live_streams == 0
     assert feed(session, frame(DATA, 0, 1, b"later")) == []
     assert written(session) == b""
@@ -795,7 +813,7 @@ def test_abandoning_waits_for_the_window_with_the_rst() -> None:
     assert written(session) == b""
     assert feed(session, frame(DATA, 0, 1, bytes(1000))) == []
     feed(session, frame(WINDOW_UPDATE, 0, 1, 100))
-    assert frames(written(session)) == [(DATA, FIN, 1, 8), (WINDOW_UPDATE, RST, 1, 0)]
+    assert frames(written(session)) == [(DATA, 0, 1, 8), (DATA, FIN, 1, 0), (WINDOW_UPDATE, RST, 1, 0)]
 
 
 def test_abandoning_ends_by_itself_when_the_remote_ends_too() -> None:

@@ -126,9 +126,10 @@ class Outgoing:
             if n > room:
                 n = room
             flags = stream.opening
-            if n == waiting and stream.eof_sent:
+            # FIN has a frame of its own: js hands it on before the data of the frame that carries it, and loses that.
+            # It is a DATA frame, as rust sends it: go, js and rust take it on either, others look for it nowhere else.
+            if not waiting and stream.eof_sent:
                 flags |= FIN
-            # A bare FIN goes on DATA, as rust sends it: there are peers that look for it nowhere else.
             pack_into(out, pos, DATA if n or flags & FIN else WINDOW_UPDATE, flags, stream_id, n)
             body = pos + HEADER_SIZE
             pos = body + n
@@ -155,7 +156,7 @@ class Outgoing:
                 if flags & FIN:
                     stream.fin_written = True
                     ended.append(stream)
-            if n < waiting and stream.send_window:
+            if stream.send_window if n < waiting else n and stream.eof_sent:
                 ready[stream_id] = stream
         return pos
 
