@@ -325,7 +325,8 @@ class Host:
             finally:
                 self._subscriptions.finish()
                 self._connections.finish()
-        return bool(swallowed)
+        # Trio says True of a nursery that ended well, too.
+        return bool(swallowed) and cancelled is not None
 
     async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as endpoints:
