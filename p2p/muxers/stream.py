@@ -7,6 +7,7 @@ accepting a stream costs no task until its handler starts.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ class MuxedStream(Stream):
         ``trio.ClosedResourceError``, ``trio.BusyResourceError``. Cancelled: nothing is consumed and no credit
         granted.
         """
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._receiving:
             if self._can_receive():
