@@ -12,6 +12,7 @@ def test_burst_then_rate() -> None:
     assert not bucket.take(100.05)
     assert bucket.take(100.11)
     assert not bucket.take(100.11)
+    assert [bucket.take(1e6) for _ in range(4)] == [True, True, True, False]
 
 
 def test_reserving_spaces_callers_out() -> None:

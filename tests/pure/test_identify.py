@@ -87,6 +87,8 @@ def test_a_record_too_large_for_any_message_is_left_out() -> None:
 def test_merging_is_associative(a: IdentifyMessage, b: IdentifyMessage, c: IdentifyMessage) -> None:
     assert merge(merge(a, b), c) == merge(a, merge(b, c))
     assert merge(IdentifyMessage(), a) == a == merge(a, IdentifyMessage())
+    assert merge(a, b).listen_addrs == a.listen_addrs + b.listen_addrs
+    assert merge(a, b).agent_version == (a.agent_version if b.agent_version is None else b.agent_version)
 
 
 @given(st.lists(st.binary(max_size=200) | messages.map(encode_identify), max_size=12))

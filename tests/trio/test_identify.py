@@ -15,7 +15,7 @@ from p2p.identity import Identity, PeerRecord, open_peer_record
 from p2p.limits import IdentifyLimits, Limits
 from p2p.protocols.echo import Echo
 from p2p.protocols.identify import IDENTIFY, Identify
-from p2p.protocols.identify.service import read_identification
+from p2p.protocols.identify.service import _Asked, read_identification
 from p2p.protocols.identify.state import Exchange
 from p2p.protocols.ping import Ping
 from p2p.wire.addresses import Multiaddr, split_peer
@@ -100,6 +100,7 @@ async def test_one_stream_per_connection_and_direction(autojump_clock: Clock) ->
     async with two_hosts([Answering(count)], [bob]) as hosts:
         await bob.wait_identified(hosts.to_alice)
         await bob.wait_identified(hosts.to_alice)
+        hosts.bob.emit(EventsLost(1))
         await trio.testing.wait_all_tasks_blocked()
         assert asked == 1
 
@@ -317,13 +318,12 @@ async def test_answers_at_once_are_bounded(autojump_clock: Clock) -> None:
 async def test_lost_events_are_made_up_for(autojump_clock: Clock) -> None:
     """``host.connections`` is the truth: who missed that a peer came asks it all the same."""
     bob = Identify()
-    async with two_hosts([Identify()], [bob], limits=Limits(event_backlog=1)) as hosts:
-        for number in range(20):
-            hosts.bob.emit(EventsLost(number))
+    async with two_hosts([Identify()], [bob]) as hosts:
         await bob.wait_identified(hosts.to_alice)
-        hosts.to_alice.abort()
-        await hosts.bob.wait_disconnected(hosts.alice.peer_id)
-        for number in range(20):
-            hosts.bob.emit(EventsLost(number))
+        gone = _Asked()
+        bob._asked = {hosts.to_bob: gone}  # no connection of bob's, and alice was never asked
+        hosts.bob.emit(EventsLost(1))
         await trio.testing.wait_all_tasks_blocked()
-        assert not bob._asked
+        assert gone.done.is_set()
+        assert list(bob._asked) == [hosts.to_alice]
+        assert (await bob.wait_identified(hosts.to_alice)).peer_id == hosts.alice.peer_id
