@@ -77,11 +77,9 @@ class Dialing:
         if not addrs and peer is not None:
             addrs = self._peerstore.addrs(peer, now=trio.current_time())
         flight.add(addrs)
-        flight.waiters += 1
         try:
             await flight.done.wait()
         finally:
-            flight.waiters -= 1
             if not flight.waiters and not flight.done.is_set():
                 self._forget(key, flight)
                 flight.scope.cancel()
@@ -149,7 +147,6 @@ class Flight:
         self.peer = peer
         self.slot = slot
         self.scope = trio.CancelScope()
-        self.waiters = 0
         self.done = trio.Event()
         self.direct = False
         self.shut_down = False
@@ -169,6 +166,11 @@ class Flight:
         self._queued = 0
         self._tasks = 0
         self._attempts: list[tuple[Multiaddr | str, Exception]] = []
+
+    @property
+    def waiters(self) -> int:
+        """How many wait now. Who was cancelled does not count, even if that is news to him still."""
+        return self.done.statistics().tasks_waiting
 
     def started(self, connection: Connection) -> None:
         """The winner is the host's now: hand it to those who wait."""
