@@ -25,6 +25,8 @@ _P2P: Final = (sys.executable, "-m", "p2p.cli")
 _INTERRUPTED: Final = 130
 #: The first line of a node is some hundreds of bytes.
 _MAX_LINE: Final = 64 * 1024
+#: In order with what the processes print.
+_say = partial(print, flush=True)
 #: Seconds for a node to end after an interrupt.
 _PATIENCE: Final = 10
 
@@ -43,19 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         except* KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
         except* OSError as group:
-            print(f"demo: {group.exceptions[0]}", file=sys.stderr)
-    print("all is well" if good else "SOMETHING WENT WRONG")
+            _say(f"demo: {group.exceptions[0]}", file=sys.stderr)
+    _say("all is well" if good else "SOMETHING WENT WRONG")
     return 0 if good else 1
 
 
 def _demonstrate(source: Path, copy: Path) -> bool:
     before = _sha256(source)
-    print(f"file:        {source}, {size(source.stat().st_size)}")
-    print(f"sha256:      {before}")
+    _say(f"file:        {source}, {size(source.stat().st_size)}")
+    _say(f"sha256:      {before}")
     with source.open("rb") as stdin, copy.open("wb") as stdout:
         went_well = trio.run(_exchange, stdin, stdout)
     after = _sha256(copy)
-    print(f"came back:   {size(copy.stat().st_size)}, sha256 {'the same' if after == before else after}")
+    _say(f"came back:   {size(copy.stat().st_size)}, sha256 {'the same' if after == before else after}")
     return went_well and after == before
 
 
@@ -71,22 +73,22 @@ async def _exchange(stdin: BinaryIO, stdout: BinaryIO) -> bool:
             return False
         listening = json.loads(line)
         addr = listening["addrs"][0]
-        print(f"process {node.pid}: p2p node, I am {listening['peer_id']}")
-        print(f"             listening on {addr}")
+        _say(f"process {node.pid}: p2p node, I am {listening['peer_id']}")
+        _say(f"             listening on {addr}")
         start = trio.current_time()
         echo: trio.Process = await nursery.start(
             partial(trio.run_process, [*_P2P, "echo", addr], stdin=stdin, stdout=stdout, check=False)
         )
-        print(f"process {echo.pid}: p2p echo, sends the file there and gets it back", flush=True)
+        _say(f"process {echo.pid}: p2p echo, sends the file there and gets it back")
         await echo.wait()
         taken = duration(trio.current_time() - start)
-        print(f"process {echo.pid}: ended with {echo.returncode} after {taken}, its start included")
+        _say(f"process {echo.pid}: ended with {echo.returncode} after {taken}, its start included")
         node.send_signal(signal.SIGINT)
         with trio.move_on_after(_PATIENCE):
             await _drain(node)  # a node that tells more than a pipe holds must not wait for us
             await node.wait()
         nursery.cancel_scope.cancel()
-    print(f"process {node.pid}: interrupted, ended with {node.returncode}")
+    _say(f"process {node.pid}: interrupted, ended with {node.returncode}")
     return echo.returncode == 0 and node.returncode == _INTERRUPTED
 
 

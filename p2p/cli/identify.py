@@ -6,8 +6,12 @@ import argparse
 
 from p2p.cli.hosts import dialing_host, peer_address
 from p2p.cli.output import Output
+from p2p.limits import WIRE_LIMITS
 from p2p.protocols.identify import Identification, Identify
 from p2p.wire.printable import printable
+
+#: What an address that peers send may take in text, roughly.
+_MAX_ADDRESS = 2 * WIRE_LIMITS.max_address
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -25,10 +29,9 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
     async with dialing_host([identify]) as host:
         connection = await host.dial(arguments.addr)
         answer = await identify.wait_identified(connection)
-    observed = None if answer.observed_addr is None else str(answer.observed_addr)
     output.tell(
         "identified",
-        _for_people(answer, observed),
+        _for_people(answer),
         peer_id=str(answer.peer_id),
         key_type=answer.public_key.type.name.lower(),
         agent_version=answer.agent_version,
@@ -36,11 +39,14 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
         addrs=[str(addr) for addr in answer.addrs],
         signed=answer.signed_record is not None,
         protocols=list(answer.protocols),
-        observed_addr=observed,
+        observed_addr=None if answer.observed_addr is None else str(answer.observed_addr),
     )
 
 
-def _for_people(answer: Identification, observed: str | None) -> str:
+def _for_people(answer: Identification) -> str:
+    # Names in addresses are text of the peer as well.
+    addrs = [printable(str(addr), _MAX_ADDRESS) for addr in answer.addrs]
+    observed = "" if answer.observed_addr is None else printable(str(answer.observed_addr), _MAX_ADDRESS)
     lines = [
         f"peer id:    {answer.peer_id}",
         f"key:        {answer.public_key.type.name.lower()}",
@@ -50,8 +56,8 @@ def _for_people(answer: Identification, observed: str | None) -> str:
         lines.append(f"version:    {answer.protocol_version}")
     lines.append(f"sees us at: {observed or '(does not say)'}")
     signed = ", signed" if answer.signed_record is not None else ""
-    lines.append(f"addresses{signed}:" + ("" if answer.addrs else " none"))
-    lines += [f"  {addr}" for addr in answer.addrs]
+    lines.append(f"addresses{signed}:" + ("" if addrs else " none"))
+    lines += [f"  {addr}" for addr in addrs]
     if answer.refused:
         lines.append(f"  (its signed record was refused: {answer.refused})")
     lines.append("protocols:" + ("" if answer.protocols else " none"))

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,10 @@ async def hostile(handlers: dict[str, Callable[[Stream], Any]], **identify: str)
     listen = ["/ip4/127.0.0.1/tcp/0"]
     services = [Identify(**identify)]
     async with Host(Identity.generate(), transports=[TCP()], listen=listen, services=services) as host:
-        for protocol, handler in handlers.items():
-            host.handle(protocol, handler).__enter__()
-        yield str(host.addrs[0])
+        with ExitStack() as registrations:
+            for protocol, handler in handlers.items():
+                registrations.enter_context(host.handle(protocol, handler))
+            yield str(host.addrs[0])
 
 
 def one_line(said: bytes) -> str:
