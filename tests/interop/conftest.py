@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.interop.matrix import KEPT
 from tests.interop.toolchains import MissingToolchain, build
 
 
@@ -23,3 +24,11 @@ def peer_command() -> Callable[[str], list[str]]:
             pytest.skip(str(missing))
 
     return command
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    matrix = config.stash.get(KEPT, None)
+    if matrix is not None:
+        terminalreporter.section("interop: dialer → responder")
+        terminalreporter.write_line(matrix.as_text())
+        terminalreporter.write_line(f"{matrix.ran} cells ran, {len(matrix.failed)} failed")

@@ -52,7 +52,7 @@ class Pair(NamedTuple):
             yield dialer, responder
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[*NAMES, "ours"])
 def kind(request: pytest.FixtureRequest, peer_command: Callable[[str], list[str]]) -> Kind:
     return Kind(request.param, peer_command(request.param))
 

@@ -11,12 +11,14 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-CACHE = HERE.parent.parent / ".cache" / "interop"
+ROOT = HERE.parent.parent
+CACHE = ROOT / ".cache" / "interop"
 BUILD_TIMEOUT = 900  # seconds: a cold go build on two busy cores takes minutes
 OUTPUT_KEPT = 8_000  # characters of a failed build's output
 
@@ -30,7 +32,7 @@ class BuildFailed(Exception):
 
 
 def build(name: str) -> list[str]:
-    """Return the command line that starts a peer, ``"go"`` or ``"js"``, building it if need be.
+    """Return the command line that starts a peer, ``"go"``, ``"js"`` or ``"ours"``, building it if need be.
 
     Raises :exc:`MissingToolchain` or :exc:`BuildFailed`; ``KeyError`` for a name nobody knows. Blocks, at
     worst for minutes.
@@ -77,7 +79,16 @@ def _build_js() -> list[str]:
     return [str(node), str(program / "peer.mjs")]
 
 
-_BUILDERS: dict[str, Callable[[], list[str]]] = {"go": _build_go, "js": _build_js}
+def _build_ours() -> list[str]:
+    # Nothing to build: this checkout, in the Python that runs the tests.
+    return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-X", "dev", "-m", "tests.interop.ours"]
+
+
+_BUILDERS: dict[str, Callable[[], list[str]]] = {
+    "go": _build_go,
+    "js": _build_js,
+    "ours": _build_ours,
+}
 
 
 def _cached(
