@@ -100,7 +100,7 @@ def docs(session: nox.Session) -> None:
     """The documentation, where a warning is an error, and everything in it that runs."""
     install(session, "docs", "test")
     pytest(session, "-q", "tests/docs")
-    session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
 @nox.session

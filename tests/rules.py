@@ -336,13 +336,21 @@ def shields_end(module: Module) -> Iterator[str]:
 SURELY_VIRTUAL = 60
 
 
+#: A module that names one of these runs (also) in virtual time.
+VIRTUAL = re.compile(r"\b(autojump_clock|mock_clock|MockClock|deterministic)\b")
+
+
 def no_sleep_on_literals(module: Module) -> Iterator[str]:
-    """A test waits for what happens, not for so many seconds; virtual seconds cost nothing and are exact."""
+    """A test waits for what happens, not for so many seconds; virtual seconds cost nothing and are exact.
+
+    An async test is run by pytest-trio, in virtual time only with a clock among its arguments. Of all else in a
+    module that makes virtual time itself, it is taken that it runs there.
+    """
 
     def walk(node: ast.AST, virtual: bool) -> Iterator[str]:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test"):
             arguments = {argument.arg for argument in node.args.args + node.args.kwonlyargs}
-            virtual = virtual or bool(arguments & {"autojump_clock", "mock_clock"})
+            virtual = bool(arguments & {"autojump_clock", "mock_clock"})
         if isinstance(node, ast.Call) and node.args:
             name = ast.unparse(node.func)
             seconds = node.args[0].value if isinstance(node.args[0], ast.Constant) else 0
@@ -352,7 +360,7 @@ def no_sleep_on_literals(module: Module) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child, virtual)
 
-    yield from walk(module.tree, False)
+    yield from walk(module.tree, bool(VIRTUAL.search(module.source)))
 
 
 # --- varints, and the two walls -----------------------------------------------------------------------

@@ -126,6 +126,7 @@ BAD = {
     "no sleep on literals": [
         ("tests.trio.test_it", "async def test_it():\n    await trio.sleep(0.1)"),
         ("tests.trio.test_it", "def test_it():\n    time.sleep(delay)"),
+        ("tests.trio.test_it", "MockClock()\nasync def test_it():\n    await trio.sleep(1)"),
     ],
 }
 
@@ -162,6 +163,7 @@ GOOD = {
         ("tests.trio.test_it", "async def test_it(autojump_clock):\n    await trio.sleep(1)"),
         ("tests.trio.test_it", "async def test_it(autojump_clock):\n    async def f(): await trio.sleep(1)"),
         ("tests.trio.test_it", "async def test_it():\n    await trio.sleep(3600)"),
+        ("tests.trio.test_it", "async def helper():\n    await trio.sleep(1)\nMockClock()"),
         ("tests.trio.test_it", "async def test_it():\n    await trio.sleep(0)\n    await trio.sleep(bound)"),
     ],
 }
