@@ -162,7 +162,7 @@ class YamuxSession:
         self._outgoing.forget_update(books)
         self.send_eof(books)
         self._table.linger(books, now)
-        if unread and not books.eof_received:
+        if unread:
             self._table.stop_remote(books)
 
     def reset(self, stream: SessionStream, code: int = 0) -> None:
