@@ -40,11 +40,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
-def mistakes(error: BaseException) -> list[BaseException]:
-    """The leaves of an exception that are faults of the test."""
+def leaves(error: BaseException) -> list[BaseException]:
+    """What an exception is made of, groups taken apart."""
     if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in mistakes(inner)]
-    return [error] if isinstance(error, MISTAKES) else []
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -54,8 +54,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:
-        if mistakes(error):
+        found = leaves(error)
+        if any(isinstance(leaf, MISTAKES) for leaf in found):
             raise
-        print(f"with its bound lifted it fails, as it must: {type(error).__name__}: {str(error)[:400]}")
+        for leaf in found:
+            print(f"with its bound lifted it fails, as it must: {type(leaf).__name__}: {str(leaf)[:400]}")
     else:
         pytest.fail("it passed with its bound lifted: it does not test that bound")

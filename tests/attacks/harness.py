@@ -163,6 +163,28 @@ class Scene:
         """What the victim has in use now."""
         return await self.victim.ask("counters")
 
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[dict[str, float]]:
+        """The most of each counter while the block runs, looked at every ``GLANCE`` seconds and at its end."""
+        most: dict[str, float] = {}
+
+        async def look() -> None:
+            with trio.CancelScope(shield=True):  # an answer nobody took would be taken for the next one
+                counters = await self.counters()
+            for name, value in counters.items():
+                most[name] = max(value, most.get(name, 0))
+
+        async def keep_looking() -> None:
+            while True:
+                await look()
+                await trio.sleep(GLANCE)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_looking)
+            yield most
+            nursery.cancel_scope.cancel()
+        await look()
+
     async def begin(self) -> None:
         """Measure the canary alone, and the victim with nobody but the canary."""
         await self.canary.ask("tell")

@@ -2,7 +2,8 @@
 
 ``python -m tests.attacks.victim CONFIG``. CONFIG is a JSON object: ``limits`` overrides fields of
 ``p2p.limits.Limits``, nested as they are there; ``patches`` maps ``module:attribute.path`` to a Python
-expression that takes its place (``original`` is what was there): bounds that are no field are lifted by that.
+expression that takes its place (``original`` is what was there, ``lifts`` the module of that name): bounds that
+are no field are lifted by that.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from p2p import Host, Identity
 from p2p.abc import Stream
 from p2p.limits import Limits
 from p2p.protocols.echo import Echo
+from p2p.protocols.identify import Identify
 from p2p.protocols.ping import Ping
 from p2p.transports.tcp import TCP
+from tests.attacks import lifts
 from tests.attacks.control import CONTROL_TASK, answer_commands
 from tests.attacks.measuring import LogWatch, StepWatch, open_descriptors, slowness
 
@@ -46,7 +49,7 @@ def patch(where: str, expression: str) -> None:
     owner: Any = importlib.import_module(module)
     for parent in parents:
         owner = getattr(owner, parent)
-    setattr(owner, name, eval(expression, {"original": getattr(owner, name)}))
+    setattr(owner, name, eval(expression, {"original": getattr(owner, name), "lifts": lifts}))
 
 
 # --- handlers for attacks to call ---------------------------------------------------------------------
@@ -65,11 +68,13 @@ async def give_up(stream: Stream) -> None:
     """Returns at once, whatever the remote still sends."""
 
 
+BLOCK = bytes(64 * 1024)
+
+
 async def pour(stream: Stream) -> None:
     """Sends without end."""
-    block = bytes(64 * 1024)
     while True:
-        await stream.send_all(block)
+        await stream.send_all(BLOCK)
 
 
 async def count(stream: Stream) -> None:
@@ -163,7 +168,7 @@ async def main(config: dict[str, Any], watch: StepWatch, log: LogWatch) -> None:
         Identity.generate(),
         transports=[TCP()],
         listen=["/ip4/127.0.0.1/tcp/0"],
-        services=[Ping(), Echo()],
+        services=[Identify(), Ping(), Echo()],
         limits=limits,
     )
     async with host:

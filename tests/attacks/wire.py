@@ -88,6 +88,7 @@ class Wire:
         return bytes(sealed)
 
     async def send(self, plain: bytes) -> None:
+        """Also for nothing: then what the handshake left unsent, its last message, leaves alone."""
         await self.raw.send_all(self.seal(plain))
 
     async def receive(self) -> bytes:
