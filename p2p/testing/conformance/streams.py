@@ -4,6 +4,8 @@ The maker gives both ends of one bare stream (the opener's first), of two connec
 async context manager. No router serves the connections. With flow control the suite of checks is
 ``CHECKS``; a multiplexing protocol without any, like mplex, is held to ``CHECKS_WITHOUT_FLOW_CONTROL``, and
 one whose resets carry no code is spared :func:`check_reset_carries_its_code`.
+
+Streams are closed while they are clogged: give the connections a short ``limits.close`` to save time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from p2p.testing.conformance.verdict import check, must_be_checkpoint, must_rais
 
 StreamMaker = Callable[[], AbstractAsyncContextManager[tuple[Stream, Stream]]]
 
+#: Seconds in which a message and its answer cross.
+SETTLE = 0.05
 _CODE = 7
 #: More than any window lets through unread.
 _TOO_MUCH = 64 * 1024 * 1024
@@ -28,8 +32,9 @@ _CHUNK = bytes(64 * 1024)
 
 
 async def settle() -> None:
-    """Until all that was sent has arrived, as far as one can tell."""
-    await trio.testing.wait_all_tasks_blocked(0.02)
+    """Until all that was sent has arrived: what is checked must have a round trip below :data:`SETTLE`."""
+    await trio.sleep(SETTLE)
+    await trio.testing.wait_all_tasks_blocked()
 
 
 async def receive_exactly(stream: Stream, n: int) -> bytes:
@@ -57,7 +62,7 @@ async def clog(stream: Stream) -> int:
         elif waited:
             return total
         else:
-            with trio.move_on_after(0.2):
+            with trio.move_on_after(2 * SETTLE):
                 await stream.wait_send_all_might_not_block()
             waited = True
     raise AssertionError(f"{total} bytes were taken and none were read: nothing bounds what is buffered")
