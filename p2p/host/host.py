@@ -354,9 +354,9 @@ class Host:
             trio.open_nursery() as nursery,
         ):
             for listener in listeners:
+                self.emit(Listening(listener.addr))
                 self._addresses.listened(listener.addr)
                 nursery.start_soon(self._run_listener, listener, connections)
-                self.emit(Listening(listener.addr))
             try:
                 task_status.started()
                 await self._leaving.wait()

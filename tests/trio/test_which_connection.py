@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import trio
@@ -108,7 +109,9 @@ async def test_unlimited_is_preferred_to_limited(autojump_clock: object) -> None
         limited = await second_connection(here, there, 2)
         with here.handle(HELLO, hello):
             for _ in range(2):
-                assert (await there.open_stream(here.peer_id, HELLO, allow_limited=True)).connection is limited
+                assert (
+                    await there.open_stream(here.peer_id, HELLO, allow_limited=True)
+                ).connection is limited
             unlimited = await second_connection(here, there, 1)
             stream = await there.open_stream(here.peer_id, HELLO, allow_limited=True)
             assert stream.connection is unlimited
@@ -119,6 +122,7 @@ async def test_a_limited_connection_is_used_only_when_allowed(autojump_clock: ob
     network.relayed.add(memory(2))
     async with fake_host(network, listen=[1, 2]) as here, fake_host(network) as there:
         await second_connection(here, there, 2)
+        there.peerstore.forget(here.peer_id)
         there.peerstore.add_addrs(here.peer_id, [memory(1)], ttl=60, now=trio.current_time())
         with here.handle(HELLO, hello):
             stream = await there.open_stream(here.peer_id, HELLO)
@@ -179,6 +183,7 @@ async def test_one_that_goes_away_while_we_wait_for_a_stream_is_replaced(autojum
     network = FakeNetwork()
     async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
         await there.dial(here.addrs[0])
+        await here.wait_connected(there.peer_id)
         [ours], [theirs] = connections(there, here), connections(here, there)
 
         async def goodbye_meanwhile() -> None:
@@ -245,7 +250,7 @@ async def test_the_remotes_backlog_makes_it_wait(autojump_clock: object) -> None
     async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
         await there.dial(here.addrs[0])
         [ours] = connections(there, here)
-        ours.before_open = lambda: trio.sleep(there.limits.open_stream - 1)
+        ours.before_open = partial(trio.sleep, there.limits.open_stream - 1)
         with here.handle(HELLO, hello):
             assert await (await there.open_stream(here.peer_id, HELLO)).receive_some() == b"hello"
 
@@ -266,7 +271,7 @@ async def test_the_remotes_backlog_makes_it_wait_no_longer_than_the_limit(autoju
 async def test_the_time_for_dialing_is_apart(autojump_clock: object) -> None:
     network = FakeNetwork()
     limits = dataclasses.replace(Limits(), open_stream=5.0)
-    network.before_dial[memory(1)] = lambda: trio.sleep(10)
+    network.before_dial[memory(1)] = partial(trio.sleep, 2 * limits.open_stream)
     async with fake_host(network, listen=[1]) as here, fake_host(network, limits=limits) as there:
         with here.handle(HELLO, hello):
             stream = await there.open_stream(here.addrs[0], HELLO)
@@ -288,7 +293,9 @@ async def test_a_dialed_connection_is_shared(autojump_clock: object) -> None:
         assert network.dialed == [memory(1)]
 
 
-async def test_leaving_handle_refuses_new_streams_and_lets_running_handlers_finish(autojump_clock: object) -> None:
+async def test_leaving_handle_refuses_new_streams_and_lets_running_handlers_finish(
+    autojump_clock: object,
+) -> None:
     network, go_on = FakeNetwork(), trio.Event()
 
     async def handler(stream: Stream) -> None:
@@ -339,7 +346,9 @@ async def test_lazy_where_one_candidate_remains(
 
 
 @pytest.mark.parametrize("protocols", [(), ("",), ("/two\nlines",), ("/" + "x" * 1024,)])
-async def test_what_cannot_be_proposed_is_refused_at_once(protocols: tuple[str, ...], autojump_clock: object) -> None:
+async def test_what_cannot_be_proposed_is_refused_at_once(
+    protocols: tuple[str, ...], autojump_clock: object
+) -> None:
     network = FakeNetwork()
     async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
         with pytest.raises(ValueError, match="protocol"):

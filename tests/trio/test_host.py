@@ -1,0 +1,493 @@
+"""The rest of the host: events, waiting, handlers, statistics, and what users combine it with."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+import trio.testing
+
+from p2p import (
+    ConnectionLost,
+    Denied,
+    Host,
+    Identity,
+    Limits,
+    ProtocolId,
+    RemoteProtocolError,
+    Stream,
+    StreamReset,
+)
+from p2p.abc import Handler, HostView, Service
+from p2p.events import Connected, Disconnected, Event, EventsLost, PeerIdentified, ProtocolsChanged
+from p2p.transports.tcp import TCP
+from p2p.wire.addresses import parse_user_addr
+from tests.trio.fakes import FakeConnection, FakeNetwork, fake_host, memory
+
+HELLO = ProtocolId("/hello")
+LATER = 5.0
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+async def hello(stream: Stream) -> None:
+    await stream.send_all(b"hello")
+
+
+async def hang(stream: Stream) -> None:
+    await trio.sleep_forever()
+
+
+def is_a_host_view(host: Host) -> HostView:
+    """Says it to the type checker."""
+    return host
+
+
+# --- events -------------------------------------------------------------------------------------------
+
+
+async def test_events_tell_of_connections_in_order(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1]) as here, here.events() as events:
+        async with fake_host(network) as there:
+            for _ in range(2):
+                await there.dial(memory(1))
+            await trio.testing.wait_all_tasks_blocked()
+            connections = here.connections[there.peer_id]
+        await here.wait_disconnected(there.peer_id)
+        await trio.testing.wait_all_tasks_blocked()
+        told = [await events.receive() for _ in range(4)]
+        assert told[:2] == [Connected(there.peer_id, connection) for connection in connections]
+        ends = [event for event in told[2:] if isinstance(event, Disconnected)]
+        assert {event.connection for event in ends} == set(connections)
+        assert ends[-1].last
+
+
+async def test_the_reason_of_an_end_is_told(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there, here.events() as events:
+        await there.dial(memory(1))
+        connection = await here.wait_connected(there.peer_id)
+        assert isinstance(connection, FakeConnection)
+        connection.fail(RemoteProtocolError("it sent nonsense"))
+        assert isinstance(await events.receive(), Connected)
+        assert await events.receive() == Disconnected(there.peer_id, connection, True, "it sent nonsense")
+
+
+async def test_who_falls_behind_loses_the_oldest_and_is_told_once(autojump_clock: object) -> None:
+    host = fake_host(FakeNetwork(), limits=dataclasses.replace(Limits(), event_backlog=3))
+
+    @dataclasses.dataclass(frozen=True)
+    class Numbered(Event):
+        number: int
+
+    async with host, host.events() as slow, host.events() as other:
+        for number in range(5):
+            host.emit(Numbered(number))
+        assert [await slow.receive() for _ in range(4)] == [
+            EventsLost(2),
+            Numbered(2),
+            Numbered(3),
+            Numbered(4),
+        ]
+        host.emit(Numbered(5))
+        assert await slow.receive() == Numbered(5)
+        assert await other.receive() == EventsLost(3)
+
+
+async def test_events_count_from_entering_the_context(autojump_clock: object) -> None:
+    async with fake_host(FakeNetwork()) as host:
+        early = host.events()
+        host.emit(Event())
+        async with early as events:
+            with trio.move_on_after(LATER) as scope:
+                await events.receive()
+            assert scope.cancelled_caught
+
+
+async def test_a_closing_host_ends_its_events(autojump_clock: object) -> None:
+    host, told = fake_host(FakeNetwork()), list[Event]()
+
+    async def read() -> None:
+        async with host.events() as events:
+            async for event in events:
+                told.append(event)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        async with host:
+            await trio.testing.wait_all_tasks_blocked()
+            host.emit(Event())
+    assert told[-1] == Event()
+    async with host.events() as events:
+        with pytest.raises(trio.EndOfChannel):
+            await events.receive()
+
+
+async def test_a_subscription_is_a_channel(autojump_clock: object) -> None:
+    async with fake_host(FakeNetwork()) as host, host.events() as events:
+        host.emit(Event())
+        with trio.testing.assert_checkpoints():
+            await events.receive()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            host.emit(Event())
+            await events.receive()
+        assert await events.receive() == Event()
+        async with trio.open_nursery() as nursery:
+
+            async def expect_closed() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await events.receive()
+
+            nursery.start_soon(expect_closed)
+            await trio.testing.wait_all_tasks_blocked()
+            await events.aclose()
+
+
+# --- waiting ------------------------------------------------------------------------------------------
+
+
+async def test_waiting_for_a_peer(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with (
+        fake_host(network, listen=[1]) as here,
+        fake_host(network) as there,
+        trio.open_nursery() as nursery,
+    ):
+        await here.wait_disconnected(there.peer_id)
+
+        async def dial_later() -> None:
+            await trio.sleep(LATER)
+            await there.dial(memory(1))
+
+        nursery.start_soon(dial_later)
+        start = trio.current_time()
+        connection = await here.wait_connected(there.peer_id)
+        assert trio.current_time() - start == LATER
+        assert here.connections == {there.peer_id: (connection,)}
+        assert await here.wait_connected(there.peer_id) is connection
+
+
+async def test_waiting_ends_with_the_host(autojump_clock: object) -> None:
+    host = fake_host(FakeNetwork())
+    peer = Identity.generate().peer_id
+
+    async def wait() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await host.wait_connected(peer)
+
+    async with trio.open_nursery() as nursery:
+        async with host:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_host_that_does_not_run_does_not_dial(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    host = fake_host(network)
+    with pytest.raises(Denied, match="shutdown"):
+        await host.dial(memory(1))
+    async with host:
+        pass
+    with pytest.raises(Denied, match="shutdown"):
+        await host.dial(memory(1))
+
+
+# --- handlers -----------------------------------------------------------------------------------------
+
+
+async def test_exact_ids_come_before_predicates_and_these_in_order(autojump_clock: object) -> None:
+    network, served = FakeNetwork(), list[str]()
+
+    def named(name: str) -> Handler:
+        async def handler(stream: Stream) -> None:
+            served.append(f"{name} {stream.protocol}")
+
+        return handler
+
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        with (
+            here.handle(lambda protocol: protocol.startswith("/a"), named("a")),
+            here.handle(lambda protocol: True, named("any")),
+            here.handle("/abc", named("abc")),
+        ):
+            assert here.protocols == ("/abc",)
+            for protocol in ("/abc", "/a", "/b"):
+                stream = await there.open_stream(here.addrs[0], protocol)
+                assert await stream.receive_some() == b""
+        assert served == ["abc /abc", "a /a", "any /b"]
+        with pytest.raises(Exception, match="refused"):
+            await there.open_stream(here.addrs[0], "/abc", "/b")
+
+
+async def test_a_predicate_that_raises_knows_nothing(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = FakeNetwork()
+
+    def broken(protocol: str) -> bool:
+        raise ZeroDivisionError
+
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        with here.handle(broken, hello), here.handle(lambda protocol: True, hello):
+            stream = await there.open_stream(here.addrs[0], HELLO)
+            assert await stream.receive_some() == b"hello"
+            assert not stream.connection.closing
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_second_handler_for_an_id_is_refused(autojump_clock: object) -> None:
+    async with fake_host(FakeNetwork()) as host, host.events() as events:
+        with host.handle(HELLO, hello):
+            with pytest.raises(ValueError, match="already"):
+                host.handle(HELLO, hello).__enter__()
+        with host.handle(HELLO, hello):
+            pass
+        changes = [await events.receive() for _ in range(4)]
+        assert changes == [ProtocolsChanged((HELLO,)), ProtocolsChanged(())] * 2
+
+
+async def test_handlers_are_bounded_per_connection(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    limits = dataclasses.replace(Limits(), handlers_per_connection=3)
+    async with fake_host(network, listen=[1], limits=limits) as here, fake_host(network) as there:
+        go_on = trio.Event()
+
+        async def handler(stream: Stream) -> None:
+            await stream.send_all(b"in")
+            await go_on.wait()
+
+        with here.handle(HELLO, handler):
+            kept = [await there.open_stream(here.addrs[0], HELLO) for _ in range(3)]
+            for stream in kept:
+                assert await stream.receive_some() == b"in"
+            with pytest.raises(StreamReset):
+                await (await there.open_stream(here.peer_id, HELLO)).receive_some()
+            assert here.statistics().handlers == 3
+            assert here.statistics().refusals == {"handlers_per_connection": 1}
+            # Another connection has room of its own.
+            async with fake_host(network) as third:
+                assert await (await third.open_stream(here.addrs[0], HELLO)).receive_some() == b"in"
+            go_on.set()
+            await trio.testing.wait_all_tasks_blocked()
+            assert await (await there.open_stream(here.peer_id, HELLO)).receive_some() == b"in"
+
+
+async def test_row_40_handlers_may_do_what_they_like(autojump_clock: object) -> None:
+    """Raise, hang, return early, close twice, reset, return nonsense, be no coroutine: only the stream dies."""
+    network = FakeNetwork()
+
+    async def close_and_read(stream: Stream) -> None:
+        await stream.aclose()
+        await stream.receive_some()
+
+    async def recurse(stream: Stream) -> None:
+        await recurse(stream)
+
+    async def spawn(stream: Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(trio.sleep_forever)
+
+    async def reset(stream: Stream) -> None:
+        stream.reset()
+
+    async def nonsense(stream: Stream) -> object:
+        return NotImplemented
+
+    handlers: list[object] = [
+        close_and_read, recurse, spawn, reset, nonsense, lambda stream: 7, lambda: None, hang,
+    ]  # fmt: skip
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        for handler in handlers:
+            with here.handle(HELLO, handler):  # type: ignore[arg-type]
+                stream = await there.open_stream(here.addrs[0], HELLO)
+                await trio.testing.wait_all_tasks_blocked()
+                stream.reset()
+        with here.handle("/last", hello):
+            assert await (await there.open_stream(here.peer_id, "/last")).receive_some() == b"hello"
+        assert len(here.connections[there.peer_id]) == 1
+
+
+async def test_an_attempt_on_a_stream_of_ours_ends_behind_the_wall(autojump_clock: object) -> None:
+    network = FakeNetwork()
+
+    async def read(stream: Stream) -> None:
+        assert await stream.receive_some() == b"hello"
+
+    async def fail(stream: Stream) -> None:
+        raise RemoteProtocolError("no")
+
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        with here.handle(HELLO, hello):
+            assert await there.attempt(await there.open_stream(here.addrs[0], HELLO), read)
+            assert not await there.attempt(await there.open_stream(here.peer_id, HELLO), fail)
+        assert there.statistics().refusals == {"handler: RemoteProtocolError": 1}
+        await trio.testing.wait_all_tasks_blocked()
+        assert there.statistics().streams == here.statistics().streams == 0
+
+
+async def test_services_see_the_host_and_their_handlers_live_as_long_as_they(autojump_clock: object) -> None:
+    seen = list[object]()
+
+    class Nosy:
+        @property
+        def handlers(self) -> Mapping[ProtocolId, Handler]:
+            return {HELLO: hello}
+
+        async def run(self, host: HostView, *, task_status: trio.TaskStatus[None]) -> None:
+            seen.extend((host.peer_id, host.limits, host.protocols, host.addrs))
+            task_status.started()
+            await trio.sleep_forever()
+
+    nosy: Service = Nosy()
+    host = fake_host(FakeNetwork(), services=[nosy])
+    assert host.protocols == ()
+    async with host:
+        assert host.protocols == (HELLO,)
+        assert seen == [host.peer_id, host.limits, (HELLO,), ()]
+    assert host.protocols == ()
+
+
+async def test_services_may_dial_while_they_start(autojump_clock: object) -> None:
+    network = FakeNetwork()
+
+    class Eager:
+        handlers: Mapping[ProtocolId, Handler] = {}
+
+        async def run(self, host: HostView, *, task_status: trio.TaskStatus[None]) -> None:
+            await host.dial(memory(1))
+            task_status.started()
+
+    async with fake_host(network, listen=[1]) as here, fake_host(network, services=[Eager()]) as there:
+        assert here.peer_id in there.connections
+
+
+async def test_statistics_return_to_nothing(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        with here.handle(HELLO, lambda stream: stream.receive_some()):
+            streams = [await there.open_stream(here.addrs[0], HELLO) for _ in range(5)]
+            await trio.testing.wait_all_tasks_blocked()
+            statistics = here.statistics()
+            assert (statistics.connections, statistics.streams, statistics.handlers) == (1, 5, 5)
+            for stream in streams:
+                await stream.aclose()
+            await trio.testing.wait_all_tasks_blocked()
+            assert here.statistics() == dataclasses.replace(statistics, streams=0, handlers=0)
+        [connection] = there.connections[here.peer_id]
+        connection.abort()
+        await here.wait_disconnected(there.peer_id)
+        await trio.testing.wait_all_tasks_blocked()
+        for host in (here, there):
+            statistics = host.statistics()
+            assert (
+                statistics.connections
+                == statistics.reserved
+                == statistics.streams
+                == statistics.handlers
+                == 0
+            )
+
+
+# --- the whole stack ----------------------------------------------------------------------------------
+
+
+async def test_fault_1_of_py_libp2p_a_handlers_exception_does_not_end_the_program(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(stream: Stream) -> None:
+        raise ZeroDivisionError
+
+    async with (
+        Host(Identity.generate(), transports=[TCP()], listen=["/ip4/127.0.0.1/tcp/0"]) as here,
+        Host(Identity.generate(), transports=[TCP()]) as there,
+    ):
+        with here.handle("/broken", broken), here.handle(HELLO, hello), trio.fail_after(20):
+            stream = await there.open_stream(here.addrs[0], "/broken")
+            with pytest.raises(StreamReset):
+                await stream.receive_some()
+            async with await there.open_stream(here.peer_id, HELLO) as stream:
+                assert await stream.receive_some() == b"hello"
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_fault_6_of_py_libp2p_no_dial_waits_a_quarter_of_a_second() -> None:
+    """There every ``connect()`` took 250 ms at least, whatever the network."""
+    async with (
+        Host(Identity.generate(), transports=[TCP()], listen=["/ip4/127.0.0.1/tcp/0"]) as here,
+    ):
+        quickest = 1.0
+        for _ in range(5):
+            async with Host(Identity.generate(), transports=[TCP()]) as there:
+                start = time.perf_counter()
+                await there.dial(here.addrs[0])
+                quickest = min(quickest, time.perf_counter() - start)
+    assert quickest < 0.2
+
+
+async def test_in_virtual_time_a_dial_takes_none(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1, 2, 3]) as here, fake_host(network) as there:
+        there.peerstore.add_addrs(here.peer_id, [memory(9), memory(1), memory(2)], ttl=60, now=0)
+        await there.dial(here.peer_id)
+        assert trio.current_time() == 0
+
+
+def test_a_host_runs_under_anyio() -> None:
+    async def main() -> bytes:
+        async with (
+            Host(Identity.generate(), transports=[TCP()], listen=["/ip4/127.0.0.1/tcp/0"]) as here,
+            Host(Identity.generate(), transports=[TCP()]) as there,
+        ):
+            with here.handle(HELLO, hello), anyio.fail_after(20):
+                async with await there.open_stream(here.addrs[0], HELLO) as stream:
+                    return bytes(await stream.receive_some())
+
+    assert anyio.run(main, backend="trio") == b"hello"
+
+
+def test_the_example_of_a_portal_runs() -> None:
+    """Synchronous callers and asyncio callers, on real sockets."""
+    example = runpy.run_path(str(EXAMPLES / "portal.py"))
+    assert example["synchronous"]() == b"hello from a thread"
+    assert example["from_asyncio"]() == b"hello from asyncio"
+
+
+async def test_a_lost_connection_tells_its_streams() -> None:
+    limits = dataclasses.replace(Limits(), shutdown_grace=0.0)
+    async with (
+        Host(Identity.generate(), transports=[TCP()], listen=["/ip4/127.0.0.1/tcp/0"], limits=limits) as here,
+        Host(Identity.generate(), transports=[TCP()]) as there,
+    ):
+        with here.handle(HELLO, hang), trio.fail_after(20):
+            stream = await there.open_stream(here.addrs[0], HELLO)
+            await stream.send_all(b"x")
+            [connection] = there.connections[here.peer_id]
+            connection.abort()
+            with pytest.raises(ConnectionLost):
+                await stream.receive_some()
+            await here.wait_disconnected(there.peer_id)
+
+
+async def test_where_peers_see_this_host_comes_with_identify(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there, here.events() as events:
+        await there.dial(memory(1))
+        connection = await here.wait_connected(there.peer_id)
+        identified = PeerIdentified(there.peer_id, connection, (), "", parse_user_addr("/ip4/1.2.3.4/tcp/1"))
+        here.emit(identified)
+        assert [await events.receive() for _ in range(2)] == [
+            Connected(there.peer_id, connection),
+            identified,
+        ]
+        connection.abort()
+        await here.wait_disconnected(there.peer_id)
+        here.emit(identified)  # too late
+        assert not here._addresses._seen
