@@ -70,7 +70,8 @@ async def in_multistream(scene: Scene) -> bool:
 async def in_noise(scene: Scene) -> bool:
     raw = await scene.connect()
     await raw.send_all(wire.token("/multistream/1.0.0") + wire.token("/noise"))
-    return await dripping(raw.send_all, b"\x10\x00" + bytes(100), lambda: wire.closed(raw))
+    first = b"\x00\x20" + bytes([9]) + bytes(31)  # X25519's base point
+    return await dripping(raw.send_all, first, lambda: wire.closed(raw))
 
 
 async def in_the_last_message_of_noise(scene: Scene) -> bool:
