@@ -31,8 +31,10 @@ class WireLimits:
     max_rsa_bits: int = 8192
     #: A signed envelope: it travels inside identify, whose messages end at 8 KiB.
     max_envelope: int = 8 * KIB
-    #: Addresses in one peer record: parsing one takes up to 0.2 ms of the only event loop.
+    #: Addresses a peer record may hold, and how many of them are read (and written): a hostile one takes up to 0.3 ms
+    #: of the only event loop, and what identify brings is read twice in one go.
     max_record_addrs: int = 128
+    max_record_addrs_read: int = 64
     #: A peer id in text: CIDv1 of 46 bytes in base16 takes 93 characters.
     max_peer_id_text: int = 128
 

@@ -41,9 +41,9 @@ class PeerRecord:
             raise ValueError(f"the record of {self.peer_id} must be signed with that peer's key")
         if not 0 <= self.seq < 2**64:
             raise ValueError(f"seq {self.seq} does not fit 64 bits")
-        if len(self.addresses) > WIRE_LIMITS.max_record_addrs:
+        if len(self.addresses) > WIRE_LIMITS.max_record_addrs_read:
             raise ValueError(
-                f"{len(self.addresses)} addresses, a record holds {WIRE_LIMITS.max_record_addrs}"
+                f"{len(self.addresses)} addresses, a record holds {WIRE_LIMITS.max_record_addrs_read}"
             )
         addresses = tuple(addr.to_bytes() for addr in self.addresses)
         payload = encode_peer_record(PeerRecordMessage(self.peer_id.to_bytes(), self.seq, addresses))
@@ -60,8 +60,9 @@ class PeerRecord:
 def open_peer_record(data: bytes) -> PeerRecord:
     """Verify a signed peer record, and that the peer it speaks of is the one that signed it.
 
-    Addresses this program cannot read are left out, as go does, so that new protocols do no harm; a record
-    may be left with none. Raises ``RemoteProtocolError`` for everything else.
+    Addresses this program cannot read are left out, as go does, so that new protocols do no harm, and so are
+    those behind the first ``WIRE_LIMITS.max_record_addrs_read``; a record may be left with none. Raises
+    ``RemoteProtocolError`` for everything else.
     """
     envelope = SignedEnvelope.open(data, domain=DOMAIN, payload_type=PAYLOAD_TYPE)
     message = decode_peer_record(envelope.payload)
@@ -69,7 +70,8 @@ def open_peer_record(data: bytes) -> PeerRecord:
     if peer_id != envelope.signer:
         raise RemoteProtocolError(f"peer record of {peer_id} signed by {envelope.signer}")
     addresses = []
-    for raw in message.addresses:
+    # Cut before parsing: that is what costs.
+    for raw in message.addresses[: WIRE_LIMITS.max_record_addrs_read]:
         try:
             addresses.append(parse_peer_addr(raw))
         except RemoteProtocolError:
