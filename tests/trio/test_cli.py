@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,21 @@ class Running:
 
 @asynccontextmanager
 async def running(*arguments: str, **streams: Any) -> AsyncIterator[Running]:
-    async with trio.open_nursery() as nursery:
-        start = partial(
-            trio.run_process, [*P2P, *arguments], check=False, **{"stdout": subprocess.PIPE, **streams},
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
+    command = [*P2P, *arguments]
+    start = partial(
+        trio.run_process,
+        command,
+        check=False,
+        **{"stdout": subprocess.PIPE, **streams},
+        stderr=subprocess.PIPE,
+    )
+    async with AsyncExitStack() as pipes, trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(start)
-        try:
-            yield Running(process)
-        finally:
-            nursery.cancel_scope.cancel()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    await trio.aclose_forcefully(pipe)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipes.push_async_callback(trio.aclose_forcefully, pipe)
+        yield Running(process)
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
