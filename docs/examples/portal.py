@@ -61,3 +61,7 @@ def from_asyncio() -> bytes:
 if __name__ == "__main__":
     print(synchronous())
     print(from_asyncio())
+
+# Output:
+# b'hello from a thread'
+# b'hello from asyncio'
