@@ -50,7 +50,7 @@ class FakeNetwork:
     def pair(
         self, addr: Multiaddr, dialer: Identity, listener: Identity
     ) -> tuple[FakeConnection, FakeConnection]:
-        back = Multiaddr("/memory/0")
+        back = Multiaddr("/memory/0" if str(addr).startswith("/memory") else "/ip4/10.99.99.99/tcp/9999")
         here = FakeConnection(self, dialer, listener, back, addr, Direction.OUTBOUND)
         there = FakeConnection(self, listener, dialer, addr, back, Direction.INBOUND)
         here.other, there.other = there, here
@@ -58,7 +58,7 @@ class FakeNetwork:
 
 
 class FakeTransport(Transport):
-    """Dials and listens on ``/memory/N``."""
+    """Dials and listens on ``/memory/N``, and on ``/ip4/10.…`` for tests of what addresses say."""
 
     def __init__(self, network: FakeNetwork, identity: Identity) -> None:
         self.network = network
@@ -66,7 +66,7 @@ class FakeTransport(Transport):
         self.running: Hook = trio.sleep_forever
 
     def can_dial(self, addr: Multiaddr) -> bool:
-        return str(addr).startswith("/memory/")
+        return str(addr).startswith(("/memory/", "/ip4/10."))
 
     can_listen = can_dial
 

@@ -185,7 +185,7 @@ async def test_so_many_at_once_and_no_more_in_all(autojump_clock: object) -> Non
 
 async def test_relayed_addresses_come_last(autojump_clock: object) -> None:
     network = FakeNetwork()
-    circuit = parse_user_addr(f"/memory/9/p2p/{SECOND.peer_id}/p2p-circuit")
+    circuit = parse_user_addr(f"/memory/0/p2p/{SECOND.peer_id}/p2p-circuit")
     limits = dataclasses.replace(Limits(), parallel_dials=1)
     async with fake_host(network, limits=limits) as host:
         host.peerstore.add_addrs(FIRST.peer_id, [circuit, memory(1)], ttl=99, now=0)

@@ -25,7 +25,15 @@ from p2p import (
     StreamReset,
 )
 from p2p.abc import Handler, HostView, Service
-from p2p.events import Connected, Disconnected, Event, EventsLost, PeerIdentified, ProtocolsChanged
+from p2p.events import (
+    AddressesChanged,
+    Connected,
+    Disconnected,
+    Event,
+    EventsLost,
+    PeerIdentified,
+    ProtocolsChanged,
+)
 from p2p.transports.tcp import TCP
 from p2p.wire.addresses import parse_user_addr
 from tests.trio.fakes import FakeConnection, FakeNetwork, fake_host, memory
@@ -476,18 +484,28 @@ async def test_a_lost_connection_tells_its_streams() -> None:
             await here.wait_disconnected(there.peer_id)
 
 
-async def test_where_peers_see_this_host_comes_with_identify(autojump_clock: object) -> None:
-    network = FakeNetwork()
-    async with fake_host(network, listen=[1]) as here, fake_host(network) as there, here.events() as events:
-        await there.dial(memory(1))
+async def test_where_peers_see_this_host_comes_with_identify_and_ends_with_the_connection(
+    autojump_clock: object,
+) -> None:
+    network, identity, listen = FakeNetwork(), Identity.generate(), parse_user_addr("/ip4/10.0.0.5/tcp/4001")
+    here = Host(
+        identity,
+        transports=[network.transport(identity)],
+        listen=[listen],
+        limits=dataclasses.replace(Limits(), observers=1),
+    )
+    async with here, fake_host(network) as there, here.events() as events:
+        await there.dial(listen)
         connection = await here.wait_connected(there.peer_id)
-        identified = PeerIdentified(there.peer_id, connection, (), "", parse_user_addr("/ip4/1.2.3.4/tcp/1"))
+        seen = parse_user_addr("/ip4/1.2.3.4/tcp/1")
+        identified = PeerIdentified(there.peer_id, connection, (), "", seen)
         here.emit(identified)
-        assert [await events.receive() for _ in range(2)] == [
-            Connected(there.peer_id, connection),
-            identified,
-        ]
+        assert await events.receive() == Connected(there.peer_id, connection)
+        assert await events.receive() == AddressesChanged(here.addrs)
+        assert await events.receive() == identified
+        assert [str(addr).rpartition("/p2p/")[0] for addr in here.addrs] == [str(listen), str(seen)]
         connection.abort()
         await here.wait_disconnected(there.peer_id)
+        assert len(here.addrs) == 1
         here.emit(identified)  # too late
-        assert not here._addresses._seen
+        assert len(here.addrs) == 1

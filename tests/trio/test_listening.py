@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2p import DialError, Host, Identity, InvalidAddress, Limits, ListenError
+from p2p import DialError, Host, Identity, InvalidAddress, Limits, ListenError, Stream
 from p2p.errors import HandshakeFailed
 from p2p.events import Listening
 from p2p.transports.tcp import TCP
@@ -174,17 +174,29 @@ async def test_failures_of_remotes_are_counted_and_logged_at_a_bounded_rate(
         assert here.statistics().refusals == {"upgrade: HandshakeFailed": 50}
 
 
-async def test_leaving_ends_the_upgrades_under_way(autojump_clock: object) -> None:
-    network = FakeNetwork()
-    network.before_upgrade = trio.sleep_forever
-    async with fake_host(network) as there:
+async def test_leaving_ends_the_upgrades_under_way_before_connections_drain(autojump_clock: object) -> None:
+    network, ended = FakeNetwork(), list[float]()
+
+    async def finishing(stream: Stream) -> None:
+        await trio.sleep(1)
+        ended.append(trio.current_time())
+
+    async with fake_host(network) as there, fake_host(network) as silent, trio.open_nursery() as nursery:
         async with fake_host(network, listen=[1]) as here:
-            await there.dial(memory(1))
+            with here.handle("/finishing", finishing):
+                await (await there.open_stream(memory(1), "/finishing")).send_all(b"x")
+                await trio.testing.wait_all_tasks_blocked()
+            network.before_upgrade = trio.sleep_forever
+            await silent.dial(memory(1))
             await trio.testing.wait_all_tasks_blocked()
             assert here.statistics().pending_upgrades == 1
-            start = trio.current_time()
-        assert trio.current_time() == start
-        await there.wait_disconnected(here.peer_id)
+
+            async def watch() -> None:
+                await silent.wait_disconnected(here.peer_id)
+                ended.append(trio.current_time())
+
+            nursery.start_soon(watch)
+        assert ended == [0, 1]
     assert not network.open
 
 

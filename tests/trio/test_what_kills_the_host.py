@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import traceback
 from collections.abc import Mapping
 
 import pytest
@@ -112,6 +113,19 @@ async def test_what_is_no_exception_leaves_a_service_bare(
     assert caught.value is error
 
 
+async def test_bugs_of_a_service_mixed_with_what_is_none_are_both_told(autojump_clock: object) -> None:
+    bug, interrupt = ValueError("bug"), KeyboardInterrupt()
+    service = Worker(raising(BaseExceptionGroup("both", [bug, interrupt])))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with fake_host(FakeNetwork(), services=[service]):
+            await trio.sleep_forever()
+    crash, other = caught.value.exceptions
+    assert isinstance(crash, HostCrashed)
+    assert isinstance(crash.__cause__, ExceptionGroup)
+    assert crash.__cause__.exceptions == (bug,)
+    assert other is interrupt
+
+
 async def test_a_service_that_returns_ends_alone_and_its_handlers_unregister(autojump_clock: object) -> None:
     leave = trio.Event()
     service = Worker(leave.wait, {HELLO: lambda stream: stream.aclose()})
@@ -153,13 +167,15 @@ async def test_the_bodys_exception_leaves_as_it_is(error: BaseException, autojum
     try:
         async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
             await there.dial(here.addrs[0])
-            error.__cause__, error.__context__ = cause, context
+            error.__cause__, error.__context__, error.__traceback__ = cause, context, None
             raise error
     except BaseException as failure:
         caught = failure
     assert caught is error
     assert caught.__cause__ is cause
     assert caught.__context__ is context
+    own = [frame.filename for frame in traceback.extract_tb(caught.__traceback__)]
+    assert own == [__file__]
     assert not network.open
     assert not network.listeners
 
