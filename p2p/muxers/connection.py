@@ -400,6 +400,8 @@ class MuxedConnection(Connection):
             self.forget(stream)
         elif stream.direction is Direction.INBOUND and self._router is not None:
             self._router.serve(stream)
+            if stream.books not in self._fronts:  # there was no room for it
+                self.session.refused(trio.current_time())
 
     def drain(self, stream: MuxedStream) -> None:
         """A lazy stream was closed before its answer came: wait for that, for a while, to say FIN."""
@@ -468,10 +470,7 @@ class MuxedConnection(Connection):
             self._scope.cancel()
 
     async def aclose(self) -> None:
-        """Say goodbye, give open streams ``limits.shutdown_grace``, then end. Cancelled: ended at once.
-
-        A connection whose pump never ran is closed at once.
-        """
+        """Say goodbye, give open streams ``limits.shutdown_grace``, then end; at once if cancelled or never run."""
         try:
             if self.lost is None and self._scope is not None:
                 self.go_away()

@@ -158,6 +158,13 @@ class MuxerSession(Protocol):
         """RST, dropping what is buffered both ways. Idempotent; nothing for a stream that is over."""
         ...
 
+    def refused(self, now: float) -> None:
+        """A stream of the remote's was reset for want of anything to do with it: that may happen only so often.
+
+        Raises ``RemoteProtocolError`` when this is one too many, with what that means in ``receive_data``.
+        """
+        ...
+
     def close(self, code: int) -> None:
         """GoAway with ``code``: no stream is opened or taken any more; those open go on. Idempotent."""
         ...

@@ -316,7 +316,10 @@ class MuxedStream(Stream):
     # --- what the pump calls --------------------------------------------------------------------------
 
     def touched(self, flags: int) -> None:
-        """Act on what arrived: answer negotiation, wake who waits. Never waits, never raises."""
+        """Act on what arrived: answer negotiation, wake who waits. Never waits.
+
+        Raises ``RemoteProtocolError`` when the remote opens too many streams for nothing.
+        """
         if self._negotiation is not None:
             self._negotiate()
         if self._receiver is not None and flags & (Touched.DATA | Touched.EOF | Touched.RESET):
@@ -372,3 +375,5 @@ class MuxedStream(Stream):
         self._negotiation = None
         self._connection.forget(self)
         self._wake_all()
+        if self._direction is Direction.INBOUND and self._books.reset_code is None:
+            self._connection.session.refused(trio.current_time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -139,6 +140,51 @@ async def test_an_inbound_negotiation_has_an_absolute_deadline(
                     await stream.receive_some()
         assert trio.current_time() - started == pytest.approx(10, abs=0.1)
         assert not responder.session.live_streams
+
+
+class Full(Collector):
+    """A router that has room for nothing."""
+
+    def serve(self, stream: Stream) -> None:
+        stream.reset()
+
+
+@pytest.mark.parametrize(
+    ("first", "router"),
+    [
+        (b"\x00", Collector(ECHO)),  # negotiates nothing
+        (b"\x13/multistream/1.0.0\n\x08/echo/1\n", Full(ECHO)),
+    ],
+    ids=["nonsense", "no room"],
+)
+async def test_streams_opened_for_nothing_are_counted(
+    first: bytes, router: Collector, autojump_clock: trio.testing.MockClock
+) -> None:
+    """One by one, so that the cap on open streams never helps (CVE-2023-44487, CVE-2019-9514)."""
+    limits = replace(DEFAULT_LIMITS, yamux=YamuxLimits(reset_burst=10, reset_rate=0.0))
+    raws = raw_pair()
+    dialer, _ = connections_over(raws)
+    _, responder = connections_over(raws, limits=limits)
+    opened = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dialer.run)
+
+        async def attack() -> None:
+            nonlocal opened
+            with suppress(ConnectionLost):
+                while True:
+                    stream = await dialer.open_stream()
+                    opened += 1
+                    await stream.send_all(first)
+                    with pytest.raises(StreamReset):
+                        while True:
+                            await stream.receive_some()
+
+        nursery.start_soon(attack)
+        with pytest.raises(RemoteProtocolError, match="fewer streams"):
+            await responder.run(router)
+        nursery.cancel_scope.cancel()
+    assert opened == 11
 
 
 async def test_a_slot_that_frees_goes_to_the_opener_who_waited_longest(

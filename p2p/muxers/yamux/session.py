@@ -171,6 +171,13 @@ class YamuxSession:
         if not books.over:
             self._table.reset(books, code)
 
+    def refused(self, now: float) -> None:
+        try:
+            self._table.spend_reset(now)
+        except RemoteProtocolError:
+            self._break()
+            raise
+
     # --- the session as a whole -----------------------------------------------------------------------
 
     def close(self, code: int) -> None:
