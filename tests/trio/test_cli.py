@@ -359,6 +359,18 @@ async def test_an_echo_that_lies() -> None:
         one_line(ended.stderr)
 
 
+async def test_an_echo_that_ends_before_we_do() -> None:
+    async def once(stream: Stream) -> None:
+        await stream.send_all(await stream.receive_some())
+
+    async with hostile({ECHO: once}) as addr, running("echo", addr, stdin=subprocess.PIPE) as echo:
+        assert echo.process.stdin is not None
+        await echo.process.stdin.send_all(b"and more to come")
+        status, said = await echo.end()
+        assert status == 1
+        assert "ended after 16 bytes" in one_line(said)
+
+
 async def test_a_peer_that_does_not_speak_it() -> None:
     async with hostile({}) as addr:
         for command in ("ping", "echo"):
