@@ -1,4 +1,6 @@
-"""Two ends of a connection, or of a stream, with everything real between them but the network and the handshake."""
+"""Two ends of a connection, or of a stream, with everything real between them but the network and the
+handshake.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def connections_over(
     muxer: Muxer | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[MuxedConnection, MuxedConnection]:
-    """The dialer's and the responder's end over two raw streams, sealed as Noise seals; their pumps do not run yet."""
+    """The dialer's and the responder's end over two raw streams, sealed as Noise seals; their pumps do not
+    run yet.
+    """
     muxer = muxer or Yamux(limits.yamux)
     identities = (Identity.generate(), Identity.generate())
     dialer, responder = (
@@ -55,8 +59,8 @@ async def connection_pair(
 ) -> AsyncIterator[tuple[MuxedConnection, MuxedConnection]]:
     """A dialer's and a responder's connection, both pumps running; aborted when the block ends.
 
-    ``raws`` is what they talk over (a ``raw_pair()`` by default), ``router`` serves the responder's inbound streams.
-    A pump that fails raises out of the block, unless the block's own exception does.
+    ``raws`` is what they talk over (a ``raw_pair()`` by default), ``router`` serves the responder's inbound
+    streams. A pump that fails raises out of the block, unless the block's own exception does.
     """
     dialer, responder = connections_over(raws or raw_pair(), muxer=muxer, limits=limits)
     async with trio.open_nursery() as nursery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -67,7 +68,7 @@ def chunkings(data: bytes) -> st.SearchStrategy[list[bytes]]:
 
     def cut(offsets: list[int]) -> list[bytes]:
         edges = [0, *sorted(offsets), len(data)]
-        return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+        return [data[start:end] for start, end in pairwise(edges)]
 
     return st.lists(st.integers(0, len(data)), max_size=20).map(cut)
 

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from p2p.abc import RawStream
+from p2p.testing.cancellation import Outcome, cancelled_everywhere
 from p2p.testing.conformance.verdict import check, must_be_checkpoint, must_raise, run_checks
 
 RawStreamMaker = Callable[[], AbstractAsyncContextManager[tuple[RawStream, RawStream]]]
@@ -65,22 +66,6 @@ async def fill(stream: RawStream) -> int:
             if scope.cancelled_caught:
                 return total
     raise AssertionError(f"{total} bytes were taken and none were read: nothing bounds what is buffered")
-
-
-async def cancelled_after(ticks: int, receive: Callable[[], Awaitable[bytes | bytearray]]) -> bytes:
-    """What ``receive`` returns, or nothing when it was cancelled, after about so many steps of its task."""
-    result: list[bytes | bytearray] = []
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-
-            async def run() -> None:
-                result.append(await receive())
-
-            nursery.start_soon(run)
-            for _ in range(ticks):
-                await trio.lowlevel.checkpoint()
-            scope.cancel()
-    return b"".join(result)
 
 
 @check
@@ -172,12 +157,16 @@ async def check_cancelled_receive_consumes_nothing(make: RawStreamMaker) -> None
             await b.receive_into(memoryview(buffer))
         assert scope.cancelled_caught, "receive_into with bytes waiting did not let itself be cancelled"
         assert await receive_exactly(b, 4) == b"kept"
-        for ticks in range(12):
-            await send(a, b"kept")
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            got = await cancelled_after(ticks % 6, lambda: receive(b, 4))
+
+        async def look(attempt: Outcome[bytes]) -> None:
+            got = b"".join(attempt.results)
             got += await receive_exactly(b, 4 - len(got))
             assert got == b"kept", "a cancelled receive_into took bytes with it"
+            await send(a, b"kept")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+        await send(a, b"kept")
+        await cancelled_everywhere(lambda: receive(b, 4), look)
 
 
 class _BufferWatch(trio.abc.Instrument):

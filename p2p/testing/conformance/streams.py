@@ -11,72 +11,27 @@ Streams are closed while they are clogged: give the connections a short ``limits
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import trio
 import trio.testing
 
 from p2p.abc import Stream
 from p2p.errors import ConnectionLost, StreamReset
-from p2p.testing.conformance.raw_streams import cancelled_after
+from p2p.testing.cancellation import Outcome, cancelled_everywhere
+from p2p.testing.conformance import flow_control
+from p2p.testing.conformance.driving import (
+    CHUNK,
+    StreamMaker,
+    another,
+    clog,
+    receive_all,
+    receive_exactly,
+    settle,
+)
 from p2p.testing.conformance.verdict import check, must_be_checkpoint, must_raise, run_checks
 
-StreamMaker = Callable[[], AbstractAsyncContextManager[tuple[Stream, Stream]]]
-
-#: Seconds in which a message and its answer cross.
-SETTLE = 0.05
 _CODE = 7
-#: More than any window lets through unread.
-_TOO_MUCH = 64 * 1024 * 1024
-_CHUNK = bytes(64 * 1024)
-
-
-async def settle() -> None:
-    """Until all that was sent has arrived: what is checked must have a round trip below :data:`SETTLE`."""
-    await trio.sleep(SETTLE)
-    await trio.testing.wait_all_tasks_blocked()
-
-
-async def receive_exactly(stream: Stream, n: int) -> bytes:
-    got = bytearray()
-    while len(got) < n:
-        chunk = await stream.receive_some(n - len(got))
-        assert chunk, f"the stream ended after {len(got)} of {n} bytes"
-        got += chunk
-    return bytes(got)
-
-
-async def receive_all(stream: Stream) -> bytes:
-    return b"".join([bytes(chunk) async for chunk in stream])
-
-
-async def clog(stream: Stream) -> int:
-    """Send until the stream takes no more for a while; how many bytes it took."""
-    total = silent = 0
-    while total < _TOO_MUCH:
-        taken = stream.send_nowait(_CHUNK)
-        total += taken
-        silent = 0 if taken else silent + 1
-        if silent == 3:
-            return total
-        if silent:
-            await trio.sleep(SETTLE)
-    raise AssertionError(f"{total} bytes were taken and none were read: nothing bounds what is buffered")
-
-
-@asynccontextmanager
-async def another(left: Stream, right: Stream) -> AsyncIterator[tuple[Stream, Stream]]:
-    """A second stream between the connections of the first."""
-    here = await left.connection.open_stream()
-    await here.send_all(b"!")
-    there = await right.connection.accept_stream()
-    assert await receive_exactly(there, 1) == b"!"
-    try:
-        yield here, there
-    finally:
-        here.reset()
-        there.reset()
 
 
 # --- bytes and ends
@@ -220,7 +175,7 @@ async def check_reset_wakes_who_sends(make: StreamMaker) -> None:
 
         async def send() -> None:
             with must_raise(StreamReset, what="send_all, reset by the remote meanwhile,"):
-                await b.send_all(_CHUNK)
+                await b.send_all(CHUNK)
 
         nursery.start_soon(send)
         await settle()
@@ -290,11 +245,11 @@ async def check_close_delivers_what_was_accepted(make: StreamMaker) -> None:
     async with make() as (a, b), trio.open_nursery() as nursery:
 
         async def expect() -> None:
-            assert len(await receive_all(b)) == 3 * len(_CHUNK), "not all that was sent before aclose arrived"
+            assert len(await receive_all(b)) == 3 * len(CHUNK), "not all that was sent before aclose arrived"
 
         nursery.start_soon(expect)
         for _ in range(3):
-            await a.send_all(_CHUNK)
+            await a.send_all(CHUNK)
         await a.aclose()
 
 
@@ -309,7 +264,7 @@ async def check_close_stops_a_sender(make: StreamMaker) -> None:
         async def send() -> None:
             with must_raise(StreamReset, what="send_all to a peer that closed with unread data"):
                 while True:
-                    await b.send_all(_CHUNK)
+                    await b.send_all(CHUNK)
 
         nursery.start_soon(send)
         await settle()
@@ -338,7 +293,7 @@ async def check_own_close_wakes_waiters(make: StreamMaker) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, a.receive_some, "receive_some")
-            nursery.start_soon(wait, lambda: a.send_all(_CHUNK), "send_all")
+            nursery.start_soon(wait, lambda: a.send_all(CHUNK), "send_all")
             await settle()
             await a.aclose()
 
@@ -380,7 +335,7 @@ async def check_two_receivers_are_busy(make: StreamMaker) -> None:
 async def check_two_senders_are_busy(make: StreamMaker) -> None:
     async with make() as (a, _), trio.open_nursery() as nursery:
         await clog(a)
-        nursery.start_soon(a.send_all, _CHUNK)
+        nursery.start_soon(a.send_all, CHUNK)
         await settle()
         with must_raise(trio.BusyResourceError, what="a second send_all at a time"):
             await a.send_all(b"x")
@@ -417,12 +372,16 @@ async def check_cancelled_receive_loses_nothing(make: StreamMaker) -> None:
             await b.receive_some()
         assert scope.cancelled_caught, "receive_some with bytes waiting did not let itself be cancelled"
         assert await receive_exactly(b, 4) == b"kept"
-        for ticks in range(12):
-            await a.send_all(b"kept")
-            await settle()
-            got = await cancelled_after(ticks % 6, lambda: b.receive_some(4))
+
+        async def look(attempt: Outcome[bytes | bytearray]) -> None:
+            got = b"".join(attempt.results)
             got += await receive_exactly(b, 4 - len(got))
             assert got == b"kept", "a cancelled receive_some took bytes with it"
+            await a.send_all(b"kept")
+            await settle()
+
+        await a.send_all(b"kept")
+        await cancelled_everywhere(lambda: b.receive_some(4), look)
 
 
 @check
@@ -445,58 +404,6 @@ async def check_cancelled_send_tears_nothing(make: StreamMaker) -> None:
             got = await receive_all(b)
         assert got.endswith(b"the end"), "what was sent after the cancelled send_all did not arrive"
         assert data.startswith(got[:-7]), "what arrived of a cancelled send_all is no prefix of it"
-
-
-# --- flow control
-
-
-@check
-async def check_unread_bytes_are_bounded(make: StreamMaker) -> None:
-    async with make() as (a, b):
-        await clog(a)
-        with trio.move_on_after(0.2) as scope:
-            await a.send_all(_CHUNK * 100)
-        assert scope.cancelled_caught, "send_all took bytes that nobody reads"
-        before = len(await b.receive_some())
-        assert before, "nothing arrived"
-
-
-@check
-async def check_reading_makes_room(make: StreamMaker) -> None:
-    async with make() as (a, b):
-        total = await clog(a)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(receive_exactly, b, total)
-            await a.wait_send_all_might_not_block()
-        assert a.send_nowait(b"x") == 1, "wait_send_all_might_not_block returned, and there is no room"
-        assert await receive_exactly(b, 1) == b"x"
-
-
-@check
-async def check_waiting_for_room_waits(make: StreamMaker) -> None:
-    async with make() as (a, _):
-        await clog(a)
-        with trio.move_on_after(2 * SETTLE) as scope:
-            await a.wait_send_all_might_not_block()
-        assert scope.cancelled_caught, "wait_send_all_might_not_block returned, and there is no room"
-
-
-@check
-async def check_send_nowait_takes_what_fits(make: StreamMaker) -> None:
-    async with make() as (a, b):
-        assert a.send_nowait(b"hello") == 5, "an empty stream did not take five bytes"
-        assert await receive_exactly(b, 5) == b"hello"
-        await clog(a)
-        assert a.send_nowait(b"x") == 0, "a stream that takes no more took a byte"
-
-
-@check
-async def check_one_unread_stream_blocks_no_other(make: StreamMaker) -> None:
-    async with make() as (a, b), another(a, b) as (c, d):
-        await clog(a)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(c.send_all, _CHUNK * 8)
-            assert await receive_exactly(d, len(_CHUNK) * 8) == _CHUNK * 8
 
 
 CHECKS_WITHOUT_FLOW_CONTROL = (
@@ -528,11 +435,7 @@ CHECKS = (
     check_own_close_wakes_waiters,
     check_two_senders_are_busy,
     check_cancelled_send_tears_nothing,
-    check_unread_bytes_are_bounded,
-    check_reading_makes_room,
-    check_waiting_for_room_waits,
-    check_send_nowait_takes_what_fits,
-    check_one_unread_stream_blocks_no_other,
+    *flow_control.CHECKS,
 )
 
 #: These restate what the other checks look at one by one.

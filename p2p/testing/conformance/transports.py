@@ -16,7 +16,7 @@ import trio
 from p2p.abc import Connection, Direction, Incoming, Listener, Stream, Transport
 from p2p.errors import ConnectionLost, NegotiationError, RemoteProtocolError, SecurityError, StreamReset
 from p2p.identity import Identity, PeerId
-from p2p.testing.conformance.streams import StreamMaker, clog, receive_all, receive_exactly, settle
+from p2p.testing.conformance.driving import StreamMaker, clog, receive_all, receive_exactly, settle
 from p2p.testing.conformance.verdict import check, must_raise, run_checks
 from p2p.wire.addresses import Multiaddr
 

@@ -1,0 +1,73 @@
+"""What the laws of streams say of flow control; part of ``streams.CHECKS``."""
+
+from __future__ import annotations
+
+import trio
+
+from p2p.testing.conformance.driving import (
+    CHUNK,
+    SETTLE,
+    StreamMaker,
+    another,
+    clog,
+    receive_exactly,
+)
+from p2p.testing.conformance.verdict import check
+
+
+@check
+async def check_unread_bytes_are_bounded(make: StreamMaker) -> None:
+    async with make() as (a, b):
+        await clog(a)
+        with trio.move_on_after(0.2) as scope:
+            await a.send_all(CHUNK * 100)
+        assert scope.cancelled_caught, "send_all took bytes that nobody reads"
+        before = len(await b.receive_some())
+        assert before, "nothing arrived"
+
+
+@check
+async def check_reading_makes_room(make: StreamMaker) -> None:
+    async with make() as (a, b):
+        total = await clog(a)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive_exactly, b, total)
+            await a.wait_send_all_might_not_block()
+        assert a.send_nowait(b"x") == 1, "wait_send_all_might_not_block returned, and there is no room"
+        assert await receive_exactly(b, 1) == b"x"
+
+
+@check
+async def check_waiting_for_room_waits(make: StreamMaker) -> None:
+    async with make() as (a, _):
+        await clog(a)
+        with trio.move_on_after(2 * SETTLE) as scope:
+            await a.wait_send_all_might_not_block()
+        assert scope.cancelled_caught, "wait_send_all_might_not_block returned, and there is no room"
+
+
+@check
+async def check_send_nowait_takes_what_fits(make: StreamMaker) -> None:
+    async with make() as (a, b):
+        assert a.send_nowait(b"hello") == 5, "an empty stream did not take five bytes"
+        assert await receive_exactly(b, 5) == b"hello"
+        await clog(a)
+        assert a.send_nowait(b"x") == 0, "a stream that takes no more took a byte"
+
+
+@check
+async def check_one_unread_stream_blocks_no_other(make: StreamMaker) -> None:
+    async with make() as (a, b), another(a, b) as (c, d):
+        await clog(a)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(c.send_all, CHUNK * 8)
+            assert await receive_exactly(d, len(CHUNK) * 8) == CHUNK * 8
+
+
+CHECKS = (
+    check_unread_bytes_are_bounded,
+    check_reading_makes_room,
+    check_waiting_for_room_waits,
+    check_send_nowait_takes_what_fits,
+    check_one_unread_stream_blocks_no_other,
+)
