@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,11 +16,10 @@ from tests.machines.yamux_wire import (
     OPEN_1,
     dialer,
     feed,
+    frame,
     responder,
     written,
 )
-
-# --- anything at all ----------------------------------------------------------------------------------
 
 HOSTILE_IDS = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 2**31, 2**32 - 1])
 HOSTILE_LENGTHS = st.one_of(st.integers(0, 40), st.sampled_from([256 * KIB, 256 * KIB + 1, 2**32 - 1]))
@@ -50,34 +51,34 @@ def test_any_bytes_are_taken_or_a_violation(data: bytes) -> None:
         assert len(written(session)) <= 12 * (len(data) // 12 + 4)
 
 
+def books(pieces: Iterable[bytes]) -> tuple[object, ...]:
+    """All there is to know of a responder that received ``pieces``."""
+    session = responder()
+    session.open_stream()
+    written(session)
+    streams: dict[int, YamuxStream] = {}
+    failure = None
+    for piece in pieces:
+        try:
+            for stream in feed(session, piece):
+                streams[stream.stream_id] = stream
+        except RemoteProtocolError as error:
+            failure = str(error)
+            break
+    streams |= session._table.live
+    said = {
+        stream_id: [getattr(stream, name) for name in YamuxStream.__slots__ if name != "seen"]
+        for stream_id, stream in streams.items()
+    }
+    return failure, said, session.closed_by_remote, written(session)
+
+
 @given(
     chunks=st.lists(HOSTILE_FRAMES, max_size=12),
     cuts=st.lists(st.integers(1, 60), min_size=1, max_size=30),
 )
 def test_any_slicing_gives_the_same_books(chunks: list[bytes], cuts: list[int]) -> None:
     data = b"".join(chunks)
-
-    def books(pieces: list[bytes]) -> object:
-        session = responder()
-        session.open_stream()
-        written(session)
-        streams: dict[int, YamuxStream] = {}
-        failure = None
-        for piece in pieces:
-            try:
-                for stream in feed(session, piece):
-                    streams[stream.stream_id] = stream
-            except RemoteProtocolError as error:
-                failure = str(error)
-                break
-        streams |= session._table.live
-        left = ("seen", "_send_buffer")
-        said = {
-            stream_id: [getattr(stream, name) for name in YamuxStream.__slots__ if name not in left]
-            for stream_id, stream in streams.items()
-        }
-        return failure, said, session.closed_by_remote, written(session)
-
     pieces, pos = [], 0
     while pos < len(data):
         size = cuts[len(pieces) % len(cuts)]
@@ -85,3 +86,29 @@ def test_any_slicing_gives_the_same_books(chunks: list[bytes], cuts: list[int]) 
         pos += size
     whole, sliced = books([data]), books(pieces)
     assert whole == sliced
+
+
+CONVERSATION = b"".join(
+    (
+        frame(WINDOW_UPDATE, ACK, 2, 7),
+        frame(DATA, SYN, 1, b"first"),
+        frame(DATA, 0, 2, b"answer"),
+        frame(WINDOW_UPDATE, SYN, 3),
+        frame(DATA, 0, 1, b"more"),
+        frame(DATA, RST, 3, b"a body to be dropped"),
+        frame(DATA, 0, 3, b"and another"),
+        frame(DATA, FIN, 1, b"last"),
+        frame(GO_AWAY, 0, 0, 0),
+        frame(DATA, SYN | FIN, 5, b"too late"),
+        frame(DATA, FIN, 2),
+    )
+)
+
+
+def test_a_conversation_may_be_cut_anywhere() -> None:
+    whole = books([CONVERSATION])
+    assert whole[0] is None
+    for cut in range(len(CONVERSATION)):
+        assert books([CONVERSATION[:cut], CONVERSATION[cut:]]) == whole
+    for size in range(1, 30):
+        assert books(CONVERSATION[pos : pos + size] for pos in range(0, len(CONVERSATION), size)) == whole

@@ -47,6 +47,16 @@ def test_negotiation_that_was_read_grants_credit_as_well() -> None:
     assert frames(written(session)) == [(WINDOW_UPDATE, 0, 1, 128 * KIB)]
 
 
+def test_a_stream_of_ours_is_tuned_from_its_syn_on() -> None:
+    session = dialer()
+    session._keepalive.round_trip = 0.1
+    stream = session.open_stream()
+    written(session, 60.0)
+    feed(session, frame(DATA, ACK, stream.stream_id, bytes(256 * KIB)), 60.1)
+    session.read(stream, None, 60.3)
+    assert stream.receive_window == 512 * KIB
+
+
 @pytest.mark.parametrize("end", [FIN, RST])
 def test_a_stream_the_remote_ended_gets_no_credit(end: int) -> None:
     session = responder()
@@ -111,7 +121,9 @@ def test_abandoning_with_unread_bytes_sends_data_then_fin_then_rst() -> None:
     session.abandon(stream, 0.0)
     session.abandon(stream, 0.0)
     assert stream.received == b""
-    assert frames(written(session)) == [(DATA, 0, 1, 6), (DATA, FIN, 1, 0), (WINDOW_UPDATE, RST, 1, 0)]
+    out = memoryview(bytearray(100))
+    n = session.write_into(out, 0.0)  # in one go
+    assert frames(bytes(out[:n])) == [(DATA, 0, 1, 6), (DATA, FIN, 1, 0), (WINDOW_UPDATE, RST, 1, 0)]
     assert session.live_streams == 0
     assert feed(session, frame(DATA, 0, 1, b"later")) == []
     assert written(session) == b""
@@ -195,6 +207,15 @@ def test_the_backlog_of_unacknowledged_streams_is_bounded_and_slots_come_back() 
     session.reset(third)
     session.open_stream()
     assert session.can_open
+
+
+def test_an_end_acknowledges_as_well() -> None:
+    session = dialer()
+    stream = session.open_stream()
+    written(session)
+    feed(session, frame(WINDOW_UPDATE, FIN, 1))
+    assert stream.touched == Touched.SLOT | Touched.EOF
+    assert session._table.unacknowledged == 0
 
 
 def test_our_ids_come_to_an_end() -> None:
