@@ -395,13 +395,10 @@ async def test_statistics_return_to_nothing(autojump_clock: object) -> None:
         await trio.testing.wait_all_tasks_blocked()
         for host in (here, there):
             statistics = host.statistics()
-            assert (
-                statistics.connections
-                == statistics.reserved
-                == statistics.streams
-                == statistics.handlers
-                == 0
-            )
+            assert (statistics.connections, statistics.reserved) == (0, 0)
+            assert (statistics.streams, statistics.handlers) == (0, 0)
+            assert not host._connections._reserved_by_peer
+            assert not host._connections._logs
 
 
 # --- the whole stack ----------------------------------------------------------------------------------
