@@ -1,5 +1,4 @@
-"""The suites are tested too: a part with one defect fails the one check that is named for it, and no other.
-"""
+"""The suites are tested too: a part with one defect fails the one check that is named for it, and no other."""
 
 from __future__ import annotations
 
