@@ -44,7 +44,7 @@ class Dialing:
         self._routing = routing
         self._reports = reports
         self._limits = limits
-        self._flights: dict[tuple[PeerId | Multiaddr, bool], Flight] = {}
+        self._flights: dict[PeerId | Multiaddr, Flight] = {}
         self._nursery: trio.Nursery | None = None
 
     def open(self, nursery: trio.Nursery) -> None:
@@ -66,17 +66,19 @@ class Dialing:
     ) -> Connection:
         """A new connection, the one of a flight under way included.
 
-        ``addrs``, without ``/p2p``, are tried; with none those the peerstore has or routing finds. ``direct``
-        leaves out relayed addresses. With no ``peer``, who answers is whom it leads to.
+        ``addrs``, without ``/p2p``, are tried; with none those the peerstore has or routing finds. With no
+        ``peer``, who answers is whom it leads to. ``direct`` brings no relayed addresses along; those of others
+        on the same flight may win all the same.
 
         Raises ``DialError`` and ``ResourceLimitExceeded``. Cancelled: the flight goes on for those who still
         wait, and ends when nobody does.
         """
-        key = (addrs[0] if peer is None else peer, direct)
-        flight = self._flights.get(key) or self._launch(key, peer, direct)
+        key = addrs[0] if peer is None else peer
+        flight = self._flights.get(key) or self._launch(key, peer)
         if not addrs and peer is not None:
             addrs = self._peerstore.addrs(peer, now=trio.current_time())
-        flight.add(addrs)
+        flight.direct = flight.direct and direct
+        flight.add(addrs, direct=direct)
         try:
             await flight.done.wait()
         finally:
@@ -87,18 +89,17 @@ class Dialing:
             raise flight.failure()
         return flight.connection
 
-    def _launch(self, key: tuple[PeerId | Multiaddr, bool], peer: PeerId | None, direct: bool) -> Flight:
+    def _launch(self, key: PeerId | Multiaddr, peer: PeerId | None) -> Flight:
         if self._nursery is None:
-            raise Denied(key[0], "shutdown")
+            raise Denied(key, "shutdown")
         slot = self._connections.reserve(Direction.OUTBOUND, peer)
-        log = self._reports.log(f"dialing {key[0]}")
-        flight = Flight(key[0], peer, self._transports, self._connections, slot, log, self._limits)
-        flight.direct = direct
+        log = self._reports.log(f"dialing {key}")
+        flight = Flight(key, peer, self._transports, self._connections, slot, log, self._limits)
         self._flights[key] = flight
         self._nursery.start_soon(self._fly, key, flight, name=log.name)
         return flight
 
-    async def _fly(self, key: tuple[PeerId | Multiaddr, bool], flight: Flight) -> None:
+    async def _fly(self, key: PeerId | Multiaddr, flight: Flight) -> None:
         """The task: first the flight, then the connection."""
         taken_over = False
         try:
@@ -125,7 +126,7 @@ class Dialing:
             now = trio.current_time()
             self._peerstore.add_addrs(peer, [flight.address], ttl=self._limits.peerstore.address_ttl, now=now)
 
-    def _forget(self, key: tuple[PeerId | Multiaddr, bool], flight: Flight) -> None:
+    def _forget(self, key: PeerId | Multiaddr, flight: Flight) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
@@ -148,7 +149,8 @@ class Flight:
         self.slot = slot
         self.scope = trio.CancelScope()
         self.done = trio.Event()
-        self.direct = False
+        #: Nobody who waits would take a relayed connection.
+        self.direct = True
         self.shut_down = False
         #: The connection made, as long as it is the flight's; ``connection`` once it is the host's.
         self.winner: Connection | None = None
@@ -184,11 +186,11 @@ class Flight:
         kind = AllAttemptsFailed if self._queued else NoAddresses
         return kind(self.target, self._attempts)
 
-    def add(self, addrs: Iterable[Multiaddr]) -> None:
-        """Try these too: direct ones before relayed ones, each once, ``limits.dial_addresses`` in all."""
+    def add(self, addrs: Iterable[Multiaddr], *, direct: bool) -> None:
+        """Try these too: direct ones, then (or not) relayed ones, each once, ``limits.dial_addresses`` in all."""
         for full in sorted(addrs, key=_is_relayed):
             addr, named = split_peer(full)
-            if addr in self._seen or (self.direct and _is_relayed(addr)) or not addr.to_bytes():
+            if addr in self._seen or (direct and _is_relayed(addr)) or not addr.to_bytes():
                 continue
             if named is not None and named != str(self.peer):
                 continue
@@ -241,7 +243,7 @@ class Flight:
     async def _find(self, find: Find, peer: PeerId) -> None:
         try:
             with contain(self._log, "routing") as outcome:
-                self.add(await find(peer))
+                self.add(await find(peer), direct=self.direct)
             if outcome.error is not None:
                 self._attempts.append(("routing", outcome.error))
         finally:

@@ -182,6 +182,7 @@ class Host:
         Raises ``DialError`` (with the reason for each address), ``ResourceLimitExceeded``, ``InvalidAddress`` and
         ``InvalidPeerId``. Cancelled: nothing is left, unless another task dials the same peer.
         """
+        await trio.lowlevel.checkpoint()
         return await self._connection(*_target(peer), allow_limited=True)
 
     async def open_stream(
@@ -214,14 +215,16 @@ class Host:
     async def _connection(
         self, peer: PeerId | None, addrs: Sequence[Multiaddr], *, allow_limited: bool
     ) -> Connection:
-        await trio.lowlevel.checkpoint()
-        if peer is not None:
-            if peer == self.peer_id:
-                raise Denied(peer, "self-dial")
-            known = self._connections.best(peer, allow_limited=allow_limited)
+        if peer == self.peer_id:
+            raise Denied(peer, "self-dial")
+        while True:
+            known = None if peer is None else self._connections.best(peer, allow_limited=allow_limited)
             if known is not None:
                 return known
-        return await self._dialing.dial(peer, addrs, direct=not allow_limited)
+            made = await self._dialing.dial(peer, addrs, direct=not allow_limited)
+            if allow_limited or not made.limited:
+                return made
+            # Somebody on the same flight was content with less.
 
     async def _open_on(self, connection: Connection, protocols: list[ProtocolId]) -> Stream:
         known = self._peerstore.protocols(connection.remote_peer)

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from p2p import (
+    Connection,
     ConnectionLost,
     Denied,
     DialError,
@@ -128,6 +129,42 @@ async def test_a_limited_connection_is_used_only_when_allowed(autojump_clock: ob
             stream = await there.open_stream(here.peer_id, HELLO)
         assert not stream.connection.limited
         assert stream.connection.remote_addr == memory(1)
+
+
+async def test_who_needs_a_direct_connection_is_not_content_with_that_of_a_fellow(
+    autojump_clock: object,
+) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        circuit = parse_user_addr(f"/memory/2/p2p/{Identity.generate().peer_id}/p2p-circuit")
+        network.relayed.add(circuit)
+        network.listeners[circuit] = network.listeners[memory(1)]
+        network.before_dial[memory(1)] = partial(trio.sleep, 1)
+        there.peerstore.add_addrs(here.peer_id, [memory(1), circuit], ttl=60, now=trio.current_time())
+        made = list[Connection]()
+
+        async def dial() -> None:
+            made.append(await there.dial(here.peer_id))
+
+        with here.handle(HELLO, hello):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dial)
+                await trio.lowlevel.checkpoint()
+                stream = await there.open_stream(here.peer_id, HELLO)
+        assert made[0].limited
+        assert not stream.connection.limited
+        assert sorted(network.dialed, key=str) == [memory(1), memory(1), circuit]
+
+
+async def test_a_dial_and_a_stream_that_dials_share_a_flight(autojump_clock: object) -> None:
+    network = FakeNetwork()
+    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
+        there.peerstore.add_addrs(here.peer_id, [memory(1)], ttl=60, now=trio.current_time())
+        with here.handle(HELLO, hello):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(there.dial, here.peer_id)
+                nursery.start_soon(there.open_stream, here.peer_id, HELLO)
+            assert network.dialed == [memory(1)]
 
 
 async def test_without_a_direct_address_a_limited_connection_does_not_serve(autojump_clock: object) -> None:
