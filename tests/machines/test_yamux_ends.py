@@ -19,6 +19,7 @@ from tests.machines.yamux_wire import (
     feed,
     frame,
     frames,
+    opened,
     responder,
     written,
 )
