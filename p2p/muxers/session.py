@@ -49,7 +49,10 @@ class SessionStream(Protocol):
 
     @property
     def reset_code(self) -> int | None:
-        """Why the remote reset it, or None."""
+        """Why the remote reset it, or None.
+
+        ``received`` is then kept, for the pump to read the end of a negotiation in it and drop the rest.
+        """
         ...
 
     @property

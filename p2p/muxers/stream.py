@@ -322,6 +322,10 @@ class MuxedStream(Stream):
         """
         if self._negotiation is not None:
             self._negotiate()
+        books = self._books
+        if flags & Touched.RESET and books.received and not books.eof_received:
+            # The session kept them for an answer that came in the same read; an application is never given them.
+            self._connection.session.unread_negotiation(books, len(books.received), trio.current_time())
         if self._receiver is not None and flags & (Touched.DATA | Touched.EOF | Touched.RESET):
             self.wake()
 
@@ -348,6 +352,11 @@ class MuxedStream(Stream):
             self._fail(lambda: NoCommonProtocol(offered))
             return
         except RemoteProtocolError as error:
+            # Behind a proposal that we refused may stand bytes of the protocol, proposed lazily. What was answered
+            # before them has to arrive, so it leaves before the end, and FIN between them.
+            if answers := negotiation.data_to_send():
+                connection.session.send_copy(books, memoryview(answers))
+                connection.session.abandon(books, trio.current_time())
             reason = str(error)
             self._fail(lambda: RemoteProtocolError(reason))
             return
@@ -371,7 +380,8 @@ class MuxedStream(Stream):
 
     def _fail(self, failure: Callable[[], P2PError]) -> None:
         self._failure = failure
-        self._connection.session.reset(self._books)
+        if not self._books.eof_sent:
+            self._connection.session.reset(self._books)
         self._negotiation = None
         self._connection.forget(self)
         self._wake_all()

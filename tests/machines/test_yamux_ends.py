@@ -98,11 +98,11 @@ def test_reset_after_fin_leaves_what_was_received_readable() -> None:
     assert session.live_streams == 0
 
 
-def test_reset_without_fin_drops_what_was_received() -> None:
+def test_reset_without_fin_keeps_what_was_received_for_the_pump() -> None:
     session = responder()
     stream = accepted(session, body=b"data")
     feed(session, frame(WINDOW_UPDATE, RST, 1, 9))
-    assert (stream.eof_received, stream.reset_code, stream.received) == (False, 9, b"")
+    assert (stream.eof_received, stream.reset_code, stream.received) == (False, 9, b"data")
 
 
 def test_fin_counts_when_the_whole_body_is_there() -> None:

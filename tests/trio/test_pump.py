@@ -303,3 +303,33 @@ async def test_send_nowait_joins_the_next_gathering(autojump_clock: trio.testing
         sent = left.connection.statistics().bytes_sent - before
         assert 1000 < sent < 1100  # one frame
         assert await right.receive_some() == b"x" * 1000
+
+
+async def test_a_refusal_arrives_whatever_was_sent_behind_the_proposal(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Bytes of the refused protocol are no proposal: they end the negotiation, and must not take ``na`` with them."""
+    async with connection_pair(router=Collector(ECHO)) as (dialer, responder):
+        for data in (b"\xff\xff\xff\xff", b"\x00", bytes(100_000)):
+            stream = await dialer.open_stream(OTHER, lazy=True)
+            await stream.send_all(data)
+            with pytest.raises(NoCommonProtocol):
+                await stream.receive_some()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not dialer.session.live_streams and not responder.session.live_streams
+
+
+async def test_a_refusal_that_comes_with_a_reset_is_a_refusal(autojump_clock: trio.testing.MockClock) -> None:
+    async with connection_pair() as (dialer, responder):
+        stream = await dialer.open_stream(OTHER, lazy=True)
+        await stream.send_all(b"hello")
+        await responder.accept_stream()
+        answer = b"\x13/multistream/1.0.0\n\x03na\n"
+        forged = bytes.fromhex("0000000000000001") + len(answer).to_bytes(4, "big") + answer
+        forged += bytes.fromhex("000100080000000100000000")  # WINDOW_UPDATE with RST, in the same frame of Noise
+        frame = memoryview(bytearray(len(forged) + 18))
+        responder._channel.room(frame)[:] = forged
+        responder._raw.try_send(frame[: responder._channel.seal(frame, len(forged))])
+        with pytest.raises(NoCommonProtocol):
+            await stream.receive_some()
+        assert not stream.books.received

@@ -218,8 +218,6 @@ class Receiver:
             self._table.spend_reset(now)
         stream.reset_code = code
         stream.drop()
-        if not stream.eof_received:
-            stream.received = bytearray()
         self._table.end(stream)
         self._touch(stream, Touched.RESET)
 
