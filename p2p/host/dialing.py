@@ -167,6 +167,7 @@ class Flight:
         self._trying: dict[Multiaddr, None] = {}
         self._queued = 0
         self._tasks = 0
+        self._landed = False
         self._attempts: list[tuple[Multiaddr | str, Exception]] = []
 
     @property
@@ -181,7 +182,7 @@ class Flight:
 
     def failure(self) -> DialError:
         """What to raise at one of those who waited: a new exception each time."""
-        if self.shut_down:
+        if self.shut_down or not self._landed:
             return Denied(self.target, "shutdown")
         kind = AllAttemptsFailed if self._queued else NoAddresses
         return kind(self.target, self._attempts)
@@ -219,6 +220,7 @@ class Flight:
 
     def landed(self) -> None:
         """The flight is over. What it left unfinished without a connection was too slow."""
+        self._landed = True
         if self.winner is None:
             late = f"no connection within {self._limits.dial:g} seconds, all addresses together"
             for addr in (*self._trying, *(addr for addr, _ in self._untried)):
