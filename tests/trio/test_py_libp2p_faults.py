@@ -119,11 +119,12 @@ async def test_fault_2_a_cancelled_read_loses_no_bytes(
             stream = await dialer.open_stream(responder.peer_id, "/drip/1")
             received = bytearray()
             cancelled = 0
-            while len(received) < len(expected):
-                with trio.move_on_after(patience) as scope:
-                    received += await stream.receive_some(3)
-                cancelled += scope.cancelled_caught
-                await trio.sleep(0.001)
+            with trio.fail_after(60):
+                while len(received) < len(expected):
+                    with trio.move_on_after(patience) as scope:
+                        received += await stream.receive_some(3)
+                    cancelled += scope.cancelled_caught
+                    await trio.sleep(0.001)
             assert received == expected
             assert cancelled
 
@@ -249,7 +250,7 @@ async def test_fault_7_a_sender_beyond_its_window_is_cut(autojump_clock: trio.te
             await trio.testing.wait_all_tasks_blocked()
             assert len(handed) == 1
             books(stream).send_window = 2**31  # nobody granted it that
-            with pytest.raises(ConnectionLost):
+            with pytest.raises(ConnectionLost), trio.fail_after(60):
                 await stream.send_all(DATA)
                 await stream.receive_some()
         assert connection.closing
