@@ -1,7 +1,8 @@
 """*Cancel everywhere*: run an operation, cancelled after its first step, after its second, and so on.
 
-A step is what a task does between two suspensions; those of all tasks of the operation count. Under the
-autojump clock and with deterministic scheduling, every place where a cancellation can strike is struck.
+A step is what a task does between two suspensions. Those of all tasks of the run count, the pumps of a connection
+for one, so that the cancellation falls between any two things that happen. Under the autojump clock and with
+deterministic scheduling, every place where it can strike is struck.
 """
 
 from __future__ import annotations
@@ -30,43 +31,29 @@ class Outcome(Generic[_T]):
 
 
 class _Steps(trio.abc.Instrument):
-    """Counts the steps of some tasks and their children, and cancels at the last one allowed."""
+    """Counts steps, and cancels at the last one allowed."""
 
     def __init__(self, allowed: int, scope: trio.CancelScope) -> None:
-        self.tasks: set[trio.lowlevel.Task] = set()
         self.count = 0
         self._allowed = allowed
         self._scope = scope
 
-    def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        if task.parent_nursery is not None and task.parent_nursery.parent_task in self.tasks:
-            self.tasks.add(task)
-
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task in self.tasks:
-            self.count += 1
-            if self.count == self._allowed:
-                self._scope.cancel()
+        self.count += 1
+        if self.count == self._allowed:
+            self._scope.cancel()
 
 
 async def cancelled_after(steps: int, operation: Callable[[], Awaitable[_T]]) -> Outcome[_T]:
-    """Run ``operation`` in a task of its own, and cancel it after ``steps`` steps, if it has not finished
-    by then.
-    """
+    """Run ``operation``, and cancel it after ``steps`` steps, if it has not finished by then (0: from the start)."""
     results: list[_T] = []
     with trio.CancelScope() as scope:
         instrument = _Steps(steps, scope)
-
-        async def run() -> None:
-            instrument.tasks.add(trio.lowlevel.current_task())
-            results.append(await operation())
-
         if steps == 0:
             scope.cancel()
         trio.lowlevel.add_instrument(instrument)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run)
+            results.append(await operation())
         finally:
             trio.lowlevel.remove_instrument(instrument)
     return Outcome(instrument.count, tuple(results))
@@ -78,7 +65,7 @@ async def cancelled_everywhere(
     """Run ``operation`` again and again, cancelled one step later each time, until it finishes.
 
     ``then`` is awaited after each attempt: it looks at what was left, and prepares the next. Returns how
-    many steps the operation takes.
+    many steps there were.
     """
     steps = 0
     while True:
