@@ -161,6 +161,7 @@ class MuxedConnection(Connection):
         await trio.lowlevel.checkpoint()
         self._check_open()
         while not self.session.can_open:
+            self.flush()  # the opening of a lazy stream may be held back still, and its answer is what gives a slot
             await self._openers.park()
             self._check_open()
         books = self.session.open_stream()
@@ -208,8 +209,6 @@ class MuxedConnection(Connection):
                 )
             )
         return self._accepted.popleft()
-
-    # --- the pump -------------------------------------------------------------------------------------
 
     async def run(self, router: StreamRouter | None = None) -> None:
         """Pump until either side's goodbye is drained, ``abort``, or a failure; see :meth:`p2p.abc.Connection.run`."""
@@ -355,7 +354,9 @@ class MuxedConnection(Connection):
         first = self._negotiating.first()
         return first if due is None else min(first, due)
 
-    # --- sending --------------------------------------------------------------------------------------
+    def _wake_by(self, due: float) -> None:
+        if self._parked is not None and due < self._parked.deadline:
+            self._parked.deadline = due
 
     def flush(self) -> None:
         """Send what the socket takes now; the writer sends the rest. Never waits, never raises.
@@ -372,6 +373,7 @@ class MuxedConnection(Connection):
                 return
             if not everything:
                 self.flush_soon()
+            self._wake_by(self._next_timer())  # a ping may have gone out, or a stream been left to linger
             self.changed()
         if self._scope is not None and self._finished():
             self._scope.cancel()
@@ -388,9 +390,7 @@ class MuxedConnection(Connection):
             self._parked.cancel()
 
     def _await_answer(self, stream: MuxedStream, now: float) -> None:
-        deadline = self._negotiating.add(stream, now)
-        if self._parked is not None and deadline < self._parked.deadline:
-            self._parked.deadline = deadline
+        self._wake_by(self._negotiating.add(stream, now))
 
     def settled(self, stream: MuxedStream) -> None:
         """A stream's negotiation came to its end: serve it, or finish what was closed meanwhile."""
@@ -411,8 +411,6 @@ class MuxedConnection(Connection):
         """The stream is over as far as this side is concerned; its books may linger in the session."""
         self._fronts.pop(stream.books, None)
         self._negotiating.discard(stream)
-
-    # --- ending ---------------------------------------------------------------------------------------
 
     def _may_end(self) -> bool:
         return self.closing and not self.session.live_streams
