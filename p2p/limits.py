@@ -88,6 +88,9 @@ class YamuxLimits:
     send_buffer: int = 64 * KIB
     #: Streams opened and not yet acknowledged (yamux spec, "ACK backlog": 256).
     ack_backlog: int = 256
+    #: The same until the remote has said anything of a stream (js ends a connection at the 11th that finds it not
+    #: ready yet, and ours come with the end of the handshake).
+    early_streams: int = 10
     #: Streams the remote may have open at once; more are reset (go: accept backlog 256).
     max_inbound_streams: int = 256
     #: Streams refused or reset before the connection is given up: a burst, then a rate per second.

@@ -66,6 +66,7 @@ class YamuxSession:
             raise
         if touched:
             self._keepalive.moved(now)
+            self._table.heard()
         return touched
 
     def write_into(self, out: memoryview, now: float) -> int:

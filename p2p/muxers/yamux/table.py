@@ -20,6 +20,7 @@ class StreamTable:
     """Live streams by id, and what outlives them: used ids, and resets the remote need not be told again."""
 
     __slots__ = (
+        "_backlog",
         "_budget",
         "_growth_left",
         "_limits",
@@ -46,6 +47,8 @@ class StreamTable:
         #: Live streams that the remote opened, and live ones of ours that it has not acknowledged.
         self.inbound = 0
         self.unacknowledged = 0
+        #: How many of the latter there may be now.
+        self._backlog = min(limits.early_streams, limits.ack_backlog)
         #: Closed here and not ended by the remote, in the order of their deadlines.
         self.lingering: OrderedDict[int, YamuxStream] = OrderedDict()
         self._budget = TokenBucket(limits.reset_rate, limits.reset_burst, now)
@@ -55,7 +58,11 @@ class StreamTable:
 
     @property
     def can_open(self) -> bool:
-        return self.unacknowledged < self._limits.ack_backlog and self._next_id <= MAX_U32
+        return self.unacknowledged < self._backlog and self._next_id <= MAX_U32
+
+    def heard(self) -> None:
+        """The remote has said something of a stream, so it is ready for more than early ones."""
+        self._backlog = self._limits.ack_backlog
 
     def open(self) -> YamuxStream:
         """A stream of ours."""
