@@ -354,7 +354,7 @@ class MuxedStream(Stream):
         except RemoteProtocolError as error:
             # Behind a proposal that we refused may stand bytes of the protocol, proposed lazily. What was answered
             # before them has to arrive, so it leaves before the end, and FIN between them.
-            if answers := negotiation.data_to_send():
+            if books.reset_code is None and (answers := negotiation.data_to_send()):
                 connection.session.send_copy(books, memoryview(answers))
                 connection.session.abandon(books, trio.current_time())
             reason = str(error)
@@ -375,6 +375,8 @@ class MuxedStream(Stream):
 
     def _answer(self, negotiation: Dialer | Responder) -> None:
         reply = negotiation.data_to_send()
+        if self._books.reset_code is not None:
+            return  # what came before that may be read; nothing can be said
         if reply and self._connection.session.send_copy(self._books, memoryview(reply)) < len(reply):
             raise RemoteProtocolError("the remote asks more of a negotiation than it reads answers")
 

@@ -240,6 +240,35 @@ async def test_a_broken_rule_ends_the_connection_and_its_streams(
     assert "version" in str(caught[0])
 
 
+async def test_a_stream_reset_before_its_answer_was_written_harms_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Opening, proposal, data, FIN and RST at once: it can be read to its end, and no answer is tried."""
+    router = Collector(ECHO)
+    async with connection_pair(router=router) as (dialer, _):
+        stream = await dialer.open_stream()
+        await stream.send_all(b"\x13/multistream/1.0.0\n\x08/echo/1\nhello")
+        forged = b"".join(
+            [
+                bytes.fromhex("000000010000000300000020"),
+                b"\x13/multistream/1.0.0\n\x08/echo/1\nbye",
+                bytes.fromhex("000000040000000300000000"),
+                bytes.fromhex("000100080000000300000000"),
+            ]
+        )
+        view = memoryview(bytearray(200))
+        dialer._channel.room(view)[: len(forged)] = forged
+        dialer._raw.try_send(view[: dialer._channel.seal(view, len(forged))])
+        await trio.testing.wait_all_tasks_blocked()
+        first, second = router.streams
+        assert await first.receive_some() == b"hello"
+        assert await second.receive_some() == b"bye"
+        assert await second.receive_some() == b""
+        with pytest.raises(StreamReset):
+            await second.send_all(b"x")
+        await first.send_all(b"x")
+
+
 async def test_goodbye_lets_open_streams_finish(autojump_clock: trio.testing.MockClock) -> None:
     left, right = connections_over(raw_pair())
     async with trio.open_nursery() as nursery:
@@ -333,3 +362,25 @@ async def test_a_refusal_that_comes_with_a_reset_is_a_refusal(autojump_clock: tr
         with pytest.raises(NoCommonProtocol):
             await stream.receive_some()
         assert not stream.books.received
+
+
+@pytest.mark.parametrize("end", ["0001000800000001", "0000000400000001"], ids=["reset", "fin"])
+async def test_a_negotiation_broken_off_in_one_read_costs_its_stream_only(
+    autojump_clock: trio.testing.MockClock, end: str
+) -> None:
+    """Proposals we refuse, bytes that are none, and the end of the stream, all in one frame of Noise."""
+    forger, responder = connections_over(raw_pair())
+    proposal = b"\x13/multistream/1.0.0\n\x09/other/1\n"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(responder.run, Collector(ECHO))
+        for number, body in enumerate((proposal, proposal + b"\x00")):
+            stream_id = (2 * number + 1).to_bytes(4, "big")
+            forged = b"\x00\x00\x00\x01" + stream_id + len(body).to_bytes(4, "big") + body
+            forged += bytes.fromhex(end)[:4] + stream_id + bytes(4)
+            frame = memoryview(bytearray(len(forged) + 18))
+            forger._channel.room(frame)[:] = forged
+            forger._raw.try_send(frame[: forger._channel.seal(frame, len(forged))])
+            await trio.testing.wait_all_tasks_blocked()
+            assert responder.lost is None
+            assert not responder.streams
+        responder.abort()
