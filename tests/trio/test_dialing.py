@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
@@ -12,10 +12,10 @@ import trio.testing
 
 from p2p import AllAttemptsFailed, Connection, DialError, Identity, Limits, NoAddresses, PeerIdMismatch
 from p2p.identity import PeerId
+from p2p.testing.cancellation import Outcome, cancelled_after
 from p2p.testing.deterministic import run
 from p2p.wire.addresses import Multiaddr, parse_user_addr, with_peer
 from tests.trio.fakes import FakeNetwork, fake_host, memory
-from tests.trio.test_cancel_everywhere import Outcome, cancelled_at, everywhere
 
 FIRST, SECOND = Identity.generate(), Identity.generate()
 SOON = 1.0
@@ -349,14 +349,22 @@ def test_a_cancel_exactly_at_the_hand_over_leaves_nothing(seed: int) -> None:
 # --- cancelled everywhere -----------------------------------------------------------------------------
 
 
+def everywhere(attempt: Callable[[int], Awaitable[Outcome[object]]]) -> int:
+    """Run ``attempt(k)`` in runs of their own until it comes through; how many steps that took."""
+    step = 0
+    while not run(attempt, step).finished:
+        step += 1
+    return step
+
+
 def test_cancel_everywhere_dial_with_several_addresses() -> None:
     """Whenever the caller leaves: a connection that both sides have, or nothing on either."""
 
-    async def attempt(step: int) -> Outcome:
+    async def attempt(step: int) -> Outcome[object]:
         network, numbers = FakeNetwork(), [1, 2, 3]
         async with fake_host(network, FIRST, listen=numbers) as there, fake_host(network, SECOND) as host:
             host.peerstore.add_addrs(FIRST.peer_id, map(memory, numbers), ttl=99, now=0)
-            outcome = await cancelled_at(step, lambda: host.dial(FIRST.peer_id))
+            outcome = await cancelled_after(step, lambda: host.dial(FIRST.peer_id))
             await trio.testing.wait_all_tasks_blocked()
             connections = host.statistics().connections
             assert connections == there.statistics().connections == int(outcome.finished)
@@ -374,7 +382,7 @@ def test_cancel_everywhere_dial_with_several_addresses() -> None:
 def test_cancel_everywhere_the_life_of_a_host(sides: str) -> None:
     """Enter, listen, dial, be dialed, leave: cancelled anywhere, nothing is left."""
 
-    async def attempt(step: int) -> Outcome:
+    async def attempt(step: int) -> Outcome[object]:
         network = FakeNetwork()
 
         async def dialer() -> None:
@@ -392,7 +400,7 @@ def test_cancel_everywhere_the_life_of_a_host(sides: str) -> None:
 
         if sides == "dialer":
             async with fake_host(network, SECOND, listen=[1]) as host:
-                outcome = await cancelled_at(step, dialer)
+                outcome = await cancelled_after(step, dialer)
                 await host.wait_disconnected(FIRST.peer_id)
                 await trio.testing.wait_all_tasks_blocked()
                 assert host.statistics().reserved == 0
@@ -408,10 +416,10 @@ def test_cancel_everywhere_the_life_of_a_host(sides: str) -> None:
                         pass
 
                 nursery.start_soon(dial_when_it_listens)
-                outcome = await cancelled_at(step, listener)
+                outcome = await cancelled_after(step, listener)
                 nursery.cancel_scope.cancel()
         else:
-            outcome = await cancelled_at(step, both)
+            outcome = await cancelled_after(step, both)
         assert not network.open
         assert not network.listeners
         return outcome

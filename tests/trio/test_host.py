@@ -23,7 +23,6 @@ from p2p import (
     Stream,
     StreamReset,
 )
-from p2p.abc import HostView
 from p2p.events import (
     AddressesChanged,
     Connected,
@@ -47,11 +46,6 @@ async def hello(stream: Stream) -> None:
 
 async def hang(stream: Stream) -> None:
     await trio.sleep_forever()
-
-
-def is_a_host_view(host: Host) -> HostView:
-    """Says it to the type checker."""
-    return host
 
 
 # --- events -------------------------------------------------------------------------------------------
