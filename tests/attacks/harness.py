@@ -19,6 +19,7 @@ expects it to fail: a test that cannot fail says nothing.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -128,6 +129,12 @@ class Process:
     def peak(self) -> int:
         """The most since :meth:`reset_peak`."""
         return self._status("VmHWM")
+
+    def cpu(self) -> float:
+        """Seconds of processor it has used, in user space and for its system calls."""
+        _, _, fields = (self._proc / "stat").read_text().rpartition(")")
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def reset_peak(self) -> None:
         (self._proc / "clear_refs").write_text("5")

@@ -112,7 +112,9 @@ async def test_row_06_streams_that_negotiate_nothing(attack):
 
         async def flood() -> None:
             try:
-                for stream in range(1, 20_000, 2):  # each in a sealed frame of its own: refused before the next comes
+                for stream in range(
+                    1, 20_000, 2
+                ):  # each in a sealed frame of its own: refused before the next comes
                     await connection.send(wire.data(stream, b"\x00", wire.SYN))
             except trio.BrokenResourceError:
                 pass

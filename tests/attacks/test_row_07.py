@@ -1,0 +1,55 @@
+"""Row 7: streams opened without end, and nothing done with them."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tests.attacks import wire
+from tests.attacks.harness import MIB, Verdict
+
+STREAMS = 100_000
+MOST = 256
+PROMPT = 5.0
+
+
+def openings(first: int, count: int) -> bytes:
+    return b"".join(wire.header(wire.WINDOW, wire.SYN, id, 0) for id in range(first, first + 2 * count, 2))
+
+
+@pytest.mark.lifted(limits={"yamux": {"max_inbound_streams": 10**9, "reset_burst": 10**9}})
+async def test_row_07_stream_flood(attack):
+    """All at once: those beyond the cap are refused, and soon that is too often."""
+    async with attack(verdict=Verdict(rss=8 * MIB)) as scene:
+        connection = await scene.secure()
+        refused = 0
+        async with scene.watching() as most:
+            with trio.fail_after(PROMPT):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(
+                        wire.send_until_closed, connection.raw, connection.seal(openings(1, STREAMS))
+                    )
+                    while (frame := await connection.receive_frame()) is not None:
+                        refused += bool(frame.flags & wire.RST)
+                    nursery.cancel_scope.cancel()
+        assert refused <= 1000
+        assert most["streams"] <= MOST + 10  # the canary's, and what the victim asks of the attacker
+
+
+@pytest.mark.lifted(limits={"yamux": {"max_inbound_streams": 10**9}})
+async def test_row_07_as_many_as_there_may_be(attack):
+    """Below what ends the connection: 256 are open, 500 more are refused, and the connection goes on."""
+    async with attack(verdict=Verdict(rss=8 * MIB)) as scene:
+        connection = await scene.secure()
+        await connection.send(openings(1, MOST + 500) + wire.header(wire.PING, wire.SYN, 0, 7))
+        refused = 0
+        with trio.fail_after(PROMPT):
+            frame = await connection.receive_frame()
+            while frame is not None and (frame.kind, frame.flags) != (wire.PING, wire.ACK):
+                refused += bool(frame.flags & wire.RST)
+                frame = await connection.receive_frame()
+            while frame is not None and refused < 500:  # refusals may leave after the pong
+                frame = await connection.receive_frame()
+                refused += frame is not None and bool(frame.flags & wire.RST)
+        assert frame is not None and refused == 500
+        assert MOST <= (await scene.counters())["streams"] <= MOST + 10
