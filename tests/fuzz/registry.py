@@ -54,7 +54,7 @@ RAW: Refusals = (RemoteProtocolError, NegotiationError, HandshakeFailed)
 UPGRADE: Refusals = (RemoteProtocolError, NegotiationError, SecurityError, trio.BrokenResourceError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One parser.
 
@@ -80,14 +80,14 @@ class Entry:
     memory: int = 16 * KIB
     #: The most seconds of a processor that one input may take (security.md: no loop stall over 50 ms).
     seconds: float = 0.05
-    #: Inputs that once went wrong.
+    #: What once went wrong, and what chance would hardly find.
     kept: tuple[bytes, ...] = ()
 
     @property
     def name(self) -> str:
         return name_of(self.target)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.name}{f' ({self.variant})' if self.variant else ''}"
 
 
@@ -206,11 +206,12 @@ WIRE = (
     codec(messages.decode_public_key, *seeds.KEYS.values()),
     codec(messages.decode_envelope, seeds.RECORD),
     codec(messages.decode_peer_record, messages.encode_peer_record(RECORD_MESSAGE)),
-    codec(messages.decode_noise_payload, seeds.NOISE_PAYLOAD),
+    codec(messages.decode_noise_payload, seeds.NOISE_PAYLOAD, seeds.SHORT_NOISE_PAYLOAD),
     codec(messages.decode_plaintext_exchange, seeds.EXCHANGE),
     codec(
         messages.decode_identify,
         seeds.IDENTIFY,
+        seeds.SHORT_IDENTIFY,
         seeds.IDENTIFY_WITH_RECORD_OF_ANOTHER,
         memory=256 * KIB,
     ),
@@ -285,6 +286,7 @@ SECURING = (
         machines.noise_message(1),
         refuses=HANDSHAKE,
         variant="responder",
+        kept=tuple(b"\0\x20" + point for point in seeds.LOW_ORDER),
     ),
     machine(
         Handshake.receive_data,
@@ -299,6 +301,7 @@ SECURING = (
         machines.noise_message(2),
         refuses=HANDSHAKE,
         variant="dialer",
+        kept=tuple(b"\0\xd8" + point + bytes(0xB8) for point in seeds.LOW_ORDER),
     ),
     *(
         codec(
@@ -387,6 +390,7 @@ PROTOCOLS = (
     codec(
         Exchange.receive,
         seeds.IDENTIFY,
+        seeds.SHORT_IDENTIFY,
         seeds.IDENTIFY_WITH_RECORD_OF_ANOTHER,
         parse=take_identify_message,
         memory=256 * KIB,
@@ -399,7 +403,12 @@ PROTOCOLS = (
         encode_frame(seeds.IDENTIFY_WITH_RECORD_OF_ANOTHER) + encode_frame(b""),
         variant="a stream",
     ),
-    reader(read_identification, readers.answer_to_identify, encode_frame(seeds.IDENTIFY_OF_ANYBODY)),
+    reader(
+        read_identification,
+        readers.answer_to_identify,
+        encode_frame(seeds.IDENTIFY_OF_ANYBODY),
+        encode_frame(seeds.SHORT_IDENTIFY),
+    ),
     reader(ping, readers.answer_to_ping, readers.PONG),
 )
 

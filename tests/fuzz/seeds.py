@@ -45,6 +45,9 @@ IDENTIFY_OF_ANYBODY = messages.encode_identify(
         listen_addrs=ADDRS, protocols=("/a", "/b"), agent_version="v", observed_addr=ADDRS[0]
     )
 )
+SHORT_IDENTIFY = messages.encode_identify(
+    messages.IdentifyMessage(protocols=("/a", "é"), agent_version="ü", protocol_version="")
+)
 IDENTIFY_WITH_RECORD_OF_ANOTHER = messages.encode_identify(
     messages.IdentifyMessage(signed_peer_record=RECORD_OF_ANOTHER, protocols=("/a",) * 3)
 )
@@ -59,6 +62,14 @@ NOISE_PAYLOAD = messages.encode_noise_payload(
         ("/yamux/1.0.0", "/mplex/6.7.0"),
         (b"hash",),
     )
+)
+SHORT_NOISE_PAYLOAD = messages.encode_noise_payload(messages.NoisePayload(b"k", b"s", ("é", "/b")))
+#: Points of Curve25519 with which every secret is known to everybody.
+LOW_ORDER = (
+    bytes(32),
+    b"\1" + bytes(31),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
 )
 EXCHANGE = messages.encode_plaintext_exchange(
     messages.PlaintextExchange(THEM.peer_id.to_bytes(), THEM.public_key.to_protobuf())

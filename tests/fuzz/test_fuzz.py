@@ -23,6 +23,9 @@ def every(entries: Iterable[Entry]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("entry", list(entries), ids=str)
 
 
+#: Making a failure small takes its time.
+pytestmark = pytest.mark.timeout(300)
+
 EVERY = every(REGISTRY)
 CODECS = every(entry for entry in REGISTRY if not entry.chunks)
 MACHINES = every(entry for entry in REGISTRY if entry.chunks)
