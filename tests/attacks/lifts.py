@@ -7,7 +7,10 @@ from typing import Any
 
 import trio
 
-from p2p.errors import RemoteProtocolError
+from p2p.errors import HandshakeFailed, RemoteProtocolError
+from p2p.limits import KIB
+from p2p.muxers.yamux.frames import ACK, HEADER, PING, SYN
+from p2p.security.plaintext import insecure_plaintext_for_tests
 
 
 def deaf(receive: Callable[[Any], Awaitable[bool]]) -> Callable[[Any], Awaitable[bool]]:
@@ -33,3 +36,89 @@ def forgiving(receive_data: Callable[..., Sequence[Any]]) -> Callable[..., Seque
             return ()
 
     return receive_anything
+
+
+def answering_every_ping(receiver: Any, flags: int, stream_id: int, value: int, now: float) -> None:
+    """In place of ``Receiver._take_ping``: a pong for each."""
+    if flags == SYN:
+        receiver._outgoing._resets += HEADER.pack(PING, ACK, 0, value)
+    else:
+        receiver._keepalive.answered(value, now)
+
+
+def waiting_for_readers(session: Any) -> bool:
+    """In place of ``YamuxSession.congested``: nothing is received while one stream is full."""
+    return any(
+        len(stream.received) >= session._limits.initial_window - KIB
+        for stream in session._table.live.values()
+    )
+
+
+def sharing_nothing(exchange: Callable[..., bytes]) -> Callable[..., bytes]:
+    """A Diffie-Hellman that takes the secret everybody knows for one: ``ED25519.dh`` of noiseprotocol."""
+
+    def exchange_anything(dh: Any, private_key: Any, public_key: Any) -> bytes:
+        try:
+            return exchange(dh, private_key, public_key)
+        except ValueError:
+            return bytes(32)
+
+    return exchange_anything
+
+
+def patient(receive_data: Callable[[Any, Any], int]) -> Callable[[Any, Any], int]:
+    """A handshake that waits for a better message after a bad one: ``Handshake.receive_data``."""
+
+    def receive_anything(handshake: Any, data: Any) -> int:
+        try:
+            return receive_data(handshake, data)
+        except HandshakeFailed:
+            handshake._failed = False
+            handshake._size = -1
+            return len(data)
+
+    return receive_anything
+
+
+def skipping(open_into: Callable[..., tuple[int, int]]) -> Callable[..., tuple[int, int]]:
+    """A channel that goes on behind a frame that does not authenticate: ``NoiseChannel.open_into``."""
+
+    def open_or_skip(channel: Any, cipher: memoryview, plain: memoryview) -> tuple[int, int]:
+        try:
+            return open_into(channel, cipher, plain)
+        except RemoteProtocolError:
+            channel._broken = ""
+            return len(cipher), 0
+
+    return open_or_skip
+
+
+def to_anybody(dial: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """A dial that does not say whom it expects: ``Upgraded.dial``."""
+
+    async def dial_anybody(transport: Any, addr: Any, *, peer: Any) -> Any:
+        return await dial(transport, addr, peer=None)
+
+    return dial_anybody
+
+
+def with_plaintext(init: Callable[..., None]) -> Callable[..., None]:
+    """A transport that offers no security as well: ``Upgraded.__init__``."""
+
+    def init_insecure(transport: Any, raw: Any, *, security: Sequence[Any], **others: Any) -> None:
+        plaintext = insecure_plaintext_for_tests(security[0]._identity)
+        init(transport, raw, security=[*security, plaintext], **others)
+
+    return init_insecure
+
+
+async def without_a_wall(handler: Callable[[Any], Awaitable[object]], stream: Any, log: Any) -> bool:
+    """In the place of ``serve_behind_wall``."""
+    await handler(stream)
+    await stream.aclose()
+    return True
+
+
+def verbatim(text: str | bytes, limit: int = 128) -> str:
+    """In the place of ``printable``."""
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")

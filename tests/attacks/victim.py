@@ -22,6 +22,7 @@ import trio
 
 from p2p import Host, Identity
 from p2p.abc import Stream
+from p2p.errors import DialError, P2PError
 from p2p.limits import Limits
 from p2p.protocols.echo import Echo
 from p2p.protocols.identify import Identify
@@ -32,6 +33,8 @@ from tests.attacks.control import CONTROL_TASK, answer_commands
 from tests.attacks.measuring import LogWatch, StepWatch, open_descriptors, slowness
 
 ADDRESS_SPACE = 1 << 30
+#: A dial that takes longer has failed.
+PATIENCE = 20.0
 
 
 def with_overrides(value: Any, overrides: dict[str, Any]) -> Any:
@@ -127,7 +130,30 @@ class Victim:
         self._slowness = slowness()
 
     async def answer(self, command: dict[str, Any]) -> dict[str, Any]:
-        return {"begin": self.begin, "counters": self.counters, "end": self.end}[command["do"]]()
+        if command["do"] == "dial":
+            return await self.dial(command["to"])
+        answers = {"begin": self.begin, "counters": self.counters, "end": self.end, "peers": self.peers}
+        return answers[command["do"]]()
+
+    async def dial(self, to: str) -> dict[str, Any]:
+        """Who answered; or how the dial failed, with the class of what failed at each address."""
+        try:
+            with trio.fail_after(PATIENCE):
+                connection = await self._host.dial(to)
+        except (P2PError, trio.TooSlowError) as error:
+            attempts = error.attempts if isinstance(error, DialError) else ()
+            return {
+                "peer": "",
+                "error": type(error).__name__,
+                "attempts": [type(failure).__name__ for _, failure in attempts],
+                "text": str(error),
+            }
+        return {"peer": str(connection.remote_peer), "error": "", "attempts": [], "text": ""}
+
+    def peers(self) -> dict[str, Any]:
+        """The addresses it knows of each peer."""
+        store, now = self._host.peerstore, trio.current_time()
+        return {str(peer): [str(addr) for addr in store.addrs(peer, now=now)] for peer in store}
 
     def counters(self) -> dict[str, Any]:
         """What is in use."""
