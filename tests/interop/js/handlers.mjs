@@ -10,6 +10,7 @@ export const RESET = '/test/reset/1.0.0'
 export const RESET_ME = '/test/reset-me/1.0.0'
 export const HALF = '/test/half/1.0.0'
 export const HALF_FIRST = '/test/half-first/1.0.0'
+const STOCK = '/test/stock/1.0.0'
 
 const text = new TextEncoder()
 
@@ -43,6 +44,15 @@ const handlers = {
     stream.send(text.encode('hello'))
     await Promise.all([stream.close(), read])
     return await read
+  }],
+  // As the library's own documentation writes handlers: it waits for ever where an end was told to nobody.
+  stock: [STOCK, async (stream) => {
+    let bytes = 0
+    for await (const chunk of stream) {
+      bytes += chunk.byteLength
+    }
+    await stream.close()
+    return bytes
   }]
 }
 
