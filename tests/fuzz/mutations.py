@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 #: Where numbers change their length or their sign.
 _EDGES = (0x00, 0x01, 0x0A, 0x7F, 0x80, 0xFF)
-_KINDS = ("flip", "set", "truncate", "insert", "duplicate", "delete", "splice")
+#: Single bytes more often: what changes a length is mostly refused for that, and nothing behind it is looked at.
+_KINDS = ("flip", "flip", "set", "set", "set", "truncate", "insert", "duplicate", "delete", "splice")
 
 
 @st.composite
 def mutated(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
-    """One of ``seeds`` after one to six changes."""
+    """One of ``seeds`` after one to four changes."""
     data = bytearray(draw(st.sampled_from(seeds)))
-    for kind in draw(st.lists(st.sampled_from(_KINDS), min_size=1, max_size=6)):
+    for kind in draw(st.lists(st.sampled_from(_KINDS), min_size=1, max_size=4)):
         at = draw(st.integers(0, max(len(data) - 1, 0)))
         match kind:
             case "flip" if data:

@@ -206,7 +206,12 @@ WIRE = (
     codec(messages.decode_public_key, *seeds.KEYS.values()),
     codec(messages.decode_envelope, seeds.RECORD),
     codec(messages.decode_peer_record, messages.encode_peer_record(RECORD_MESSAGE)),
-    codec(messages.decode_noise_payload, seeds.NOISE_PAYLOAD, seeds.SHORT_NOISE_PAYLOAD),
+    codec(
+        messages.decode_noise_payload,
+        seeds.NOISE_PAYLOAD,
+        seeds.SHORT_NOISE_PAYLOAD,
+        kept=(b"\x0a\1k\x12\1s\x22\3\x12\1\xff",),
+    ),
     codec(messages.decode_plaintext_exchange, seeds.EXCHANGE),
     codec(
         messages.decode_identify,
@@ -214,6 +219,7 @@ WIRE = (
         seeds.SHORT_IDENTIFY,
         seeds.IDENTIFY_WITH_RECORD_OF_ANOTHER,
         memory=256 * KIB,
+        kept=(b"\x1a\1\xff", b"\x2a\1\xff", b"\x32\1\xff"),
     ),
     codec(parse_peer_addr, *seeds.ADDRS, parse=read_addr),
     codec(
