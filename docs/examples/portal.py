@@ -8,8 +8,8 @@ asyncio code does the same from a worker thread, so that its own loop never wait
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -31,18 +31,23 @@ async def ask(host: Host, address: str, question: bytes) -> bytes:
         return b"".join([chunk async for chunk in stream])
 
 
+@asynccontextmanager
+async def hosts() -> AsyncIterator[tuple[Host, str]]:
+    """A host, and the address of another one that echoes: entered, like all that touches a host, in Trio."""
+    async with (
+        Host(Identity.generate(), listen=["/ip4/127.0.0.1/tcp/0"]) as echoing,
+        Host(Identity.generate()) as dialing,
+    ):
+        with echoing.handle(ECHO, echo):
+            yield dialing, str(echoing.addrs[0])
+
+
 @contextmanager
 def hosts_in_a_thread() -> Iterator[tuple[BlockingPortal, Host, str]]:
-    """A portal into Trio, a host there, and the address of another one that echoes."""
+    """A portal into Trio, and the hosts there."""
     with start_blocking_portal(backend="trio") as portal:
-        echoing = Host(Identity.generate(), listen=["/ip4/127.0.0.1/tcp/0"])
-        dialing = Host(Identity.generate())
-        with (
-            portal.wrap_async_context_manager(echoing),
-            portal.wrap_async_context_manager(dialing),
-            echoing.handle(ECHO, echo),
-        ):
-            yield portal, dialing, str(echoing.addrs[0])
+        with portal.wrap_async_context_manager(hosts()) as (host, address):
+            yield portal, host, address
 
 
 def synchronous() -> bytes:

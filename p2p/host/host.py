@@ -44,6 +44,7 @@ from p2p.identity import Identity, PeerId
 from p2p.limits import DEFAULT_LIMITS, Limits
 from p2p.muxers.yamux import Yamux
 from p2p.peerstore import Peerstore
+from p2p.protocols.identify import Identify
 from p2p.security.noise import Noise
 from p2p.transports.tcp import TCP
 from p2p.transports.upgraded import Upgraded
@@ -56,7 +57,8 @@ class Host:
     ``transports`` (TCP if none are given) may be stream transports, which then get ``security`` (Noise) and
     ``muxers`` (Yamux) in order of preference, or complete transports. ``listen`` are the addresses to listen
     on; entering raises ``ListenError`` unless all of them work. ``announce``, when given, is what ``addrs`` says
-    in place of what is found out. ``routing`` is asked about peers of which no address is known.
+    in place of what is found out. ``routing`` is asked about peers of which no address is known. A host runs
+    :class:`p2p.protocols.identify.Identify`, unless ``services`` has one or ``identify`` is false.
 
     How it ends: left normally, it stops accepting, cancels its services, says goodbye and gives open streams
     ``limits.shutdown_grace``. The body's exception comes out as the same object; a service or transport that
@@ -74,12 +76,15 @@ class Host:
         services: Sequence[Service] = (),
         routing: PeerRouting | None = None,
         announce: Sequence[str | Multiaddr] | None = None,
+        identify: bool = True,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._identity = identity
         self._limits = limits
         self._listen = [parse_user_addr(addr) for addr in listen]
-        self._services = tuple(services)
+        # What a peer said of itself decides how streams to it are proposed, so every host asks.
+        own = any(isinstance(service, Identify) for service in services)
+        self._services = tuple(services) if own or not identify else (Identify(), *services)
         if security is None:
             security = [Noise(identity, limits.noise)]
         if muxers is None:

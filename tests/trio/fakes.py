@@ -403,6 +403,7 @@ def fake_host(network: FakeNetwork, identity: Identity | None = None, **options:
     numbers = options.pop("listen", ())
     assert isinstance(numbers, Sequence)
     options.setdefault("transports", [network.transport(identity)])
+    options.setdefault("identify", False)  # a fake connection speaks nothing by itself
     return Host(identity, listen=[f"/memory/{number}" for number in numbers], **options)  # type: ignore[arg-type]
 
 

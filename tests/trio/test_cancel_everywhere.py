@@ -54,8 +54,10 @@ async def hosts() -> AsyncIterator[tuple[Host, Host, str]]:
     """A dialer, a responder that echoes, and where it listens."""
     hub = MemoryHub()
     async with (
-        Host(RESPONDER, transports=[Memory(hub)], listen=["/memory/7"], limits=LIMITS) as responder,
-        Host(DIALER, transports=[Memory(hub)], limits=LIMITS) as dialer,
+        Host(
+            RESPONDER, transports=[Memory(hub)], listen=["/memory/7"], identify=False, limits=LIMITS
+        ) as responder,
+        Host(DIALER, transports=[Memory(hub)], identify=False, limits=LIMITS) as dialer,
     ):
         with responder.handle(ECHO, echo):
             yield dialer, responder, str(responder.addrs[0])

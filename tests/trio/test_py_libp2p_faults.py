@@ -51,8 +51,10 @@ async def two_hosts(*, latency: float = 0.0) -> AsyncIterator[tuple[Host, Host, 
     async with VirtualNetwork(options=LinkOptions(latency=latency)) as network:
         here, there = network.transport("10.0.0.1"), network.transport("10.0.0.2")
         async with (
-            Host(Identity.generate(), transports=[here], listen=["/ip4/10.0.0.1/tcp/4001"]) as responder,
-            Host(Identity.generate(), transports=[there]) as dialer,
+            Host(
+                Identity.generate(), transports=[here], listen=["/ip4/10.0.0.1/tcp/4001"], identify=False
+            ) as responder,
+            Host(Identity.generate(), transports=[there], identify=False) as dialer,
         ):
             with responder.handle(ECHO, echo):
                 connection = await dialer.dial(responder.addrs[0])
@@ -223,8 +225,10 @@ async def test_fault_6_nor_does_a_dial_that_fails_at_its_first_addresses(
 ) -> None:
     hub = MemoryHub()
     async with (
-        Host(Identity.generate(), transports=[Memory(hub)], listen=["/memory/7"]) as responder,
-        Host(Identity.generate(), transports=[Memory(hub)]) as dialer,
+        Host(
+            Identity.generate(), transports=[Memory(hub)], listen=["/memory/7"], identify=False
+        ) as responder,
+        Host(Identity.generate(), transports=[Memory(hub)], identify=False) as dialer,
     ):
         addrs = [Multiaddr(f"/memory/{number}") for number in (50, 51, 52, 7)]
         dialer.peerstore.add_addrs(responder.peer_id, addrs, ttl=60, now=trio.current_time())

@@ -33,9 +33,16 @@ async def two_hosts(
     listen = [parse_user_addr("/memory/0")]
     async with (
         Host(
-            Identity.generate(), transports=[Memory(hub)], listen=listen, services=alice, limits=limits
+            Identity.generate(),
+            transports=[Memory(hub)],
+            listen=listen,
+            services=alice,
+            identify=False,
+            limits=limits,
         ) as one,
-        Host(Identity.generate(), transports=[Memory(hub)], services=bob, limits=limits) as two,
+        Host(
+            Identity.generate(), transports=[Memory(hub)], services=bob, identify=False, limits=limits
+        ) as two,
     ):
         to_alice = await two.dial(one.addrs[0])
         to_bob = await one.wait_connected(two.peer_id)
