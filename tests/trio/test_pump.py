@@ -355,7 +355,9 @@ async def test_a_refusal_that_comes_with_a_reset_is_a_refusal(autojump_clock: tr
         await responder.accept_stream()
         answer = b"\x13/multistream/1.0.0\n\x03na\n"
         forged = bytes.fromhex("0000000000000001") + len(answer).to_bytes(4, "big") + answer
-        forged += bytes.fromhex("000100080000000100000000")  # WINDOW_UPDATE with RST, in the same frame of Noise
+        forged += bytes.fromhex(
+            "000100080000000100000000"
+        )  # WINDOW_UPDATE with RST, in the same frame of Noise
         frame = memoryview(bytearray(len(forged) + 18))
         responder._channel.room(frame)[:] = forged
         responder._raw.try_send(frame[: responder._channel.seal(frame, len(forged))])
