@@ -86,6 +86,8 @@ class YamuxLimits:
     max_frame: int = 64 * KIB
     #: Bytes accepted from the application and not yet framed, per stream.
     send_buffer: int = 64 * KIB
+    #: All of those together (attack row 13: a remote that takes nothing); a write beyond waits with its writer.
+    send_buffers: int = 1 * MIB
     #: Streams opened and not yet acknowledged (yamux spec, "ACK backlog": 256).
     ack_backlog: int = 256
     #: The same until the remote has said anything of a stream (js ends a connection at the 11th that finds it not

@@ -20,6 +20,7 @@ LIMITS = replace(
     max_window_growth=10 * 1024,
     max_frame=300,
     send_buffer=500,
+    send_buffers=900,
     ack_backlog=3,
     max_inbound_streams=4,
     max_control_frames=4,
@@ -217,6 +218,7 @@ class Pair(RuleBasedStateMachine):
             assert table.unacknowledged <= LIMITS.ack_backlog
             grown = sum(stream.receive_window - LIMITS.initial_window for stream in live)
             assert table._growth_left == LIMITS.max_window_growth - grown >= 0
+            assert outgoing.copied == sum(len(stream.pending) for stream in live) <= LIMITS.send_buffers
             assert set(outgoing._ready) == {stream.stream_id for stream in live if stream.sendable}
             assert set(outgoing._updates) <= {stream.stream_id for stream in live if stream.takes_data}
             assert set(table.lingering) <= set(table.live)

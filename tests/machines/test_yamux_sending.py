@@ -210,6 +210,31 @@ def test_small_writes_are_copied_and_larger_ones_held() -> None:
     assert stream.unsent == 0
 
 
+def test_row_13_what_is_copied_is_bounded_over_all_streams() -> None:
+    """Beyond that a small write is held too, until frames, resets on either side and ends have made room."""
+    limits = replace(LIMITS, send_buffer=1000, send_buffers=2500)
+    session = responder(limits)
+    streams = [accepted(session, stream_id) for stream_id in (1, 3, 5, 7)]
+    held = []
+    for stream in streams:
+        assert session.send(stream, memoryview(bytes(1000))) == 1000
+        held.append(stream.holding)
+    assert held == [False, False, True, True]
+    session.reset(streams[0])
+    feed(session, frame(WINDOW_UPDATE, RST, 3, 0))
+    last = accepted(session, 9)
+    for _ in range(2):
+        assert session.send(last, memoryview(bytes(500))) == 500
+        assert not last.holding
+    session.send_eof(last)
+    assert written(session)
+    assert not any(stream.unsent for stream in streams)
+    for _ in range(10):
+        assert session.send(streams[2], memoryview(bytes(1000))) == 1000
+        assert not streams[2].holding
+        assert written(session)
+
+
 def test_what_is_held_is_let_go_of() -> None:
     session = responder()
     for stream_id, end in enumerate((session.withdraw, session.reset, session.abandon)):

@@ -102,7 +102,7 @@ class Receiver:
             if not flags and kind == DATA:
                 # Nearly every byte of a connection comes this way: the same as below, without the calls.
                 stream = live.get(stream_id)
-                if stream is not None and stream.takes_data and 0 < length <= stream.credit:
+                if stream is not None and stream.takes_data and 0 < length <= stream.credit and pos < end:
                     stop = pos + length
                     if stop > end:
                         self._body_left = stop - end
@@ -217,7 +217,7 @@ class Receiver:
             # The work its opening caused here is done for nothing (CVE-2023-44487).
             self._table.spend_reset(now)
         stream.reset_code = code
-        stream.drop()
+        self._outgoing.drop(stream)
         self._table.end(stream)
         self._touch(stream, Touched.RESET)
 

@@ -40,6 +40,7 @@ class Outgoing:
         "_ready",
         "_resets",
         "_updates",
+        "copied",
         "goodbye",
         "only_goodbye",
         "pong",
@@ -52,6 +53,8 @@ class Outgoing:
         self._ready: OrderedDict[int, YamuxStream] = OrderedDict()
         self._updates: dict[int, YamuxStream] = {}
         self._resets = bytearray()
+        #: Bytes copied from applications and not yet framed, of all streams.
+        self.copied = 0
         #: The code of a GoAway that waits.
         self.goodbye: int | None = None
         #: The value of the ping to answer; a newer one takes its place.
@@ -102,6 +105,12 @@ class Outgoing:
         self._ready.pop(stream.stream_id, None)
         self._updates.pop(stream.stream_id, None)
 
+    def drop(self, stream: YamuxStream) -> None:
+        """Let go of what is buffered for sending, a held write included."""
+        self.copied -= len(stream.pending)
+        stream.pending = bytearray()
+        stream.held = None
+
     def gather(self, out: memoryview, now: float, ended: list[YamuxStream]) -> int:
         """Fill ``out`` with frames; returns the bytes written. Streams whose FIN went are added to ``ended``."""
         size = len(out)
@@ -139,11 +148,13 @@ class Outgoing:
                     with memoryview(pending) as view:
                         out[body:pos] = view[:n]
                     del pending[:n]
+                    self.copied -= n
                 else:
                     if copied:
                         out[body : body + copied] = pending
                         body += copied
                         pending.clear()
+                        self.copied -= copied
                     if held is not None:
                         part = pos - body
                         out[body:pos] = held[:part]

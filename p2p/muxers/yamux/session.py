@@ -106,7 +106,7 @@ class YamuxSession:
     def send(self, stream: SessionStream, data: memoryview) -> int:
         books = _books(stream)
         size = len(data)
-        if size <= books.send_room:
+        if size <= books.send_room and self._outgoing.copied + size <= self._limits.send_buffers:
             return self._copy(books, data, size)
         _check_sending(books)
         if books.held is not None:
@@ -237,6 +237,7 @@ class YamuxSession:
         _check_sending(books)
         if size:
             books.pending += data[:size]
+            self._outgoing.copied += size
             self._outgoing.schedule(books)
         return size
 

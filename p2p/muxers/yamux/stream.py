@@ -114,8 +114,3 @@ class YamuxStream:
         if self.pending or self.held is not None:
             return self.send_window > 0
         return self.eof_sent and not self.fin_written
-
-    def drop(self) -> None:
-        """Let go of what is buffered for sending, a held write included."""
-        self.pending = bytearray()
-        self.held = None

@@ -120,7 +120,7 @@ class StreamTable:
             if not stream.eof_received:
                 self.answered.add(stream.stream_id)
         stream.received = bytearray()
-        stream.drop()
+        self._outgoing.drop(stream)
         self.end(stream)
 
     def stop_remote(self, stream: YamuxStream) -> None:
