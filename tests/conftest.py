@@ -22,7 +22,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.register_profile(
-    "property", parent=hypothesis.settings.get_profile("tests"), max_examples=1000, stateful_step_count=60
+    "property", parent=hypothesis.settings.get_profile("tests"), max_examples=300, stateful_step_count=60
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
 
