@@ -28,13 +28,13 @@ POINTS |= {
 async def test_row_17_low_order_points(attack):
     """As ephemeral and as static key, of a dialer and of a responder."""
     async with attack() as scene:
-        for shake_hands in (xx.dial, xx.answer):
-            assert await shake_hands(scene, xx.Hand()) == xx.ACCEPTED
-        wrong = []
-        for name, point in POINTS.items():
-            for kind in ("ephemeral", "static"):
-                for shake_hands in (xx.dial, xx.answer):
-                    outcome = await shake_hands(scene, xx.Hand(**{kind: xx.LowOrder(point)}))
-                    if outcome != xx.REFUSED:
-                        wrong.append(f"{name} as {kind} key, {shake_hands.__name__}: {outcome}")
+        assert not xx.others(
+            await xx.outcomes(scene, {"honest": xx.Hand()}, {"honest": xx.Hand()}), xx.ACCEPTED
+        )
+        hands = {
+            f"{name} as {kind} key": xx.Hand(**{kind: xx.LowOrder(point)})
+            for name, point in POINTS.items()
+            for kind in ("ephemeral", "static")
+        }
+        wrong = xx.others(await xx.outcomes(scene, hands, hands), xx.REFUSED)
         assert not wrong, "\n".join(wrong)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -213,19 +213,44 @@ async def connect(scene: Scene, hand: Hand) -> tuple[str, wire.Wire | None]:
 
 async def answer(scene: Scene, hand: Hand) -> str:
     """The victim is told to dial the attacker, whoever that turns out to be."""
+    waited = False
 
     async def serve(raw: trio.SocketStream) -> None:
+        nonlocal waited
         xx = hand.xx(Role.RESPONDER)
         assert await read_exactly(raw, len(PROPOSAL)) == PROPOSAL
         xx.read(await _read_message(raw))
         await raw.send_all(PROPOSAL + hand.write(xx, 2))
-        await wire.closed(raw)
+        with trio.move_on_after(PROMPT) as late:
+            await wire.closed(raw)
+        waited = late.cancelled_caught
 
     async with listening(serve) as addr:
         told = await scene.victim.ask("dial", to=addr)
     if told["peer"]:
         return ACCEPTED
-    return REFUSED if told["attempts"] and set(told["attempts"]) <= TYPED else f"{WAITED}: {told['text']}"
+    typed = bool(told["attempts"]) and set(told["attempts"]) <= TYPED
+    return REFUSED if typed and not waited else f"{WAITED}: {told['text']}"
+
+
+async def outcomes(scene: Scene, dials: Mapping[str, Hand], answers: Mapping[str, Hand]) -> dict[str, str]:
+    """How the victim took each of them; the dials are made all at once."""
+    found = {}
+
+    async def one(name: str, hand: Hand) -> None:
+        found[f"{name}, dialing"] = await dial(scene, hand)
+
+    async with trio.open_nursery() as nursery:
+        for name, hand in dials.items():
+            nursery.start_soon(one, name, hand)
+    for name, hand in answers.items():
+        found[f"{name}, answering"] = await answer(scene, hand)
+    return found
+
+
+def others(outcomes: Mapping[str, str], expected: str) -> list[str]:
+    """Those that ended otherwise."""
+    return [f"{name}: {outcome}" for name, outcome in outcomes.items() if outcome != expected]
 
 
 @asynccontextmanager
