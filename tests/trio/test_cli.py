@@ -376,7 +376,7 @@ async def test_a_peer_that_does_not_speak_it() -> None:
         for command in ("ping", "echo"):
             ended = await p2p(command, addr)
             assert (ended.returncode, ended.stdout) == (1, b"")
-            one_line(ended.stderr)
+            assert "refused" in one_line(ended.stderr)
 
 
 # --- the demonstration ------------------------------------------------------------------------------------
