@@ -8,9 +8,12 @@ from p2p.protocols.identify import Identify
 
 
 async def main() -> None:
-    listen = ["/ip4/127.0.0.1/tcp/0"]
-    services = [Identify(agent_version="bob/1.0"), Echo()]
-    async with Host(Identity.generate(), listen=listen, services=services) as bob:
+    bob = Host(
+        Identity.generate(),
+        listen=["/ip4/127.0.0.1/tcp/0"],
+        services=[Identify(agent_version="bob/1.0"), Echo()],
+    )
+    async with bob:
         identify = Identify()
         async with Host(Identity.generate(), services=[identify]) as alice:
             connection = await alice.dial(bob.addrs[0])
