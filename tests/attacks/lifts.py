@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from p2p.errors import HandshakeFailed, RemoteProtocolError
 from p2p.limits import KIB
 from p2p.muxers.yamux.frames import ACK, HEADER, PING, SYN
 from p2p.security.plaintext import insecure_plaintext_for_tests
+from p2p.wire.messages import KeyMessage, KeyType
+from p2p.wire.proto.keys_pb2 import PublicKey as PublicKeyMessage
 
 
 def deaf(receive: Callable[[Any], Awaitable[bool]]) -> Callable[[Any], Awaitable[bool]]:
@@ -122,3 +130,34 @@ async def without_a_wall(handler: Callable[[Any], Awaitable[object]], stream: An
 def verbatim(text: str | bytes, limit: int = 128) -> str:
     """In the place of ``printable``."""
     return text if isinstance(text, str) else text.decode("utf-8", "replace")
+
+
+def unguarded(guard: Any, data: bytes) -> None:
+    """In the place of ``Guard.check``."""
+
+
+def any_writing(data: bytes) -> KeyMessage:
+    """In the place of ``decode_public_key``: a key is read however it is written."""
+    message = PublicKeyMessage.FromString(data)
+    return KeyMessage(KeyType(message.Type), message.Data)
+
+
+def unjudged(load: Mapping[KeyType, Any]) -> dict[KeyType, Any]:
+    """Loaders of public keys that take what the library takes: ``_LOAD_PUBLIC``."""
+
+    def of_der(data: bytes) -> Any:
+        key: Any = load_der_public_key(data)
+        if isinstance(key, RSAPublicKey):
+            return lambda signature, message: key.verify(signature, message, PKCS1v15(), SHA256())
+        return lambda signature, message: key.verify(signature, message, ec.ECDSA(SHA256()))
+
+    def of_point(data: bytes) -> Any:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), data)
+        return lambda signature, message: key.verify(signature, message, ec.ECDSA(SHA256()))
+
+    return {
+        KeyType.RSA: of_der,
+        KeyType.ECDSA: of_der,
+        KeyType.SECP256K1: of_point,
+        KeyType.ED25519: lambda data: Ed25519PublicKey.from_public_bytes(data).verify,
+    }
