@@ -65,10 +65,7 @@ class Peerstore:
         known = self._find(peer)
         if known is None:
             return ()
-        if peer not in self._connected:
-            for addr in [addr for addr, entry in known.addrs.items() if entry.expires <= now]:
-                del known.addrs[addr]
-                self._other_addrs -= 1
+        self._expire(peer, known, now)
         return tuple(sorted(known.addrs, key=lambda addr: not known.addrs[addr].certified))
 
     def add_addrs(self, peer: PeerId, addrs: Iterable[Multiaddr], *, ttl: float, now: float) -> None:
@@ -79,7 +76,7 @@ class Peerstore:
         """
         if not ttl > 0:
             raise ValueError(f"addresses believed for {ttl} seconds")
-        self._add(peer, addrs, now + ttl, certified=False)
+        self._add(peer, addrs, ttl=ttl, now=now, certified=False)
 
     def remove_addr(self, peer: PeerId, addr: Multiaddr) -> None:
         """Believe no longer that ``peer`` is at ``addr``; nothing if it was not believed."""
@@ -87,8 +84,13 @@ class Peerstore:
         if known is not None and known.addrs.pop(addr, None) is not None and peer not in self._connected:
             self._other_addrs -= 1
 
-    def _add(self, peer: PeerId, addrs: Iterable[Multiaddr], expires: float, *, certified: bool) -> None:
+    def _add(
+        self, peer: PeerId, addrs: Iterable[Multiaddr], *, ttl: float, now: float, certified: bool
+    ) -> None:
         known = self._touch(peer)
+        # What is over must neither take up room nor pass for signed.
+        self._expire(peer, known, now)
+        expires = now + ttl
         connected = peer in self._connected
         most = self._limits.max_connected_addrs if connected else self._limits.max_addrs
         before = len(known.addrs)
@@ -109,6 +111,13 @@ class Peerstore:
         if not connected:
             self._other_addrs += len(known.addrs) - before
             self._evict()
+
+    def _expire(self, peer: PeerId, known: _Peer, now: float) -> None:
+        """Believe no longer what is over; nothing is while a peer is connected."""
+        if peer not in self._connected:
+            for addr in [addr for addr, entry in known.addrs.items() if entry.expires <= now]:
+                del known.addrs[addr]
+                self._other_addrs -= 1
 
     # --- signed records -------------------------------------------------------------------------------
 
@@ -132,7 +141,7 @@ class Peerstore:
         self._records[peer] = (record.seq, bytes(envelope))
         if len(self._records) > self._limits.max_records:
             del self._records[next(iter(self._records))]
-        self._add(peer, record.addresses, now + self._limits.address_ttl, certified=True)
+        self._add(peer, record.addresses, ttl=self._limits.address_ttl, now=now, certified=True)
         return True
 
     def record(self, peer: PeerId) -> bytes | None:

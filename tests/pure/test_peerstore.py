@@ -82,6 +82,21 @@ def test_a_flood_of_hearsay_does_not_drive_out_what_was_signed() -> None:
     assert addr(5) not in store.addrs(PEER, now=0)
 
 
+def test_what_is_over_takes_up_no_room() -> None:
+    store = Peerstore(dataclasses.replace(LIMITS, max_addrs=2))
+    store.add_record(sealed(ALICE, 1, 1, 2), peer=PEER, now=0)
+    store.add_addrs(PEER, [addr(3)], ttl=9, now=LIMITS.address_ttl)
+    assert store.addrs(PEER, now=LIMITS.address_ttl) == (addr(3),)
+
+
+def test_what_was_signed_and_is_over_counts_as_hearsay_when_it_is_heard_again() -> None:
+    store = Peerstore()
+    store.add_record(sealed(ALICE, 1, 1), peer=PEER, now=0)
+    store.add_addrs(PEER, [addr(1)], ttl=9, now=LIMITS.address_ttl)
+    store.add_record(sealed(ALICE, 2, 2), peer=PEER, now=LIMITS.address_ttl)
+    assert store.addrs(PEER, now=LIMITS.address_ttl) == (addr(2), addr(1))
+
+
 def test_nothing_expires_while_connected() -> None:
     store = Peerstore()
     store.add_addrs(PEER, [addr(1)], ttl=10, now=0)

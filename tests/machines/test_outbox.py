@@ -1,0 +1,109 @@
+"""What a session gives reaches the socket sealed, whole and in order, however little the socket takes at a time."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from p2p.abc import Role
+from p2p.muxers.outbox import Outbox
+from p2p.muxers.yamux import Yamux
+from p2p.security.noise.channel import NoiseChannel
+from p2p.wire.addresses import Multiaddr
+
+KEYS = (bytes(32), bytes([1]) * 32)
+GREED = 10**9
+
+
+class Socket:
+    """Takes as many bytes as it has ``room`` for."""
+
+    local_addr = remote_addr = Multiaddr("/memory/1")
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.taken = bytearray()
+
+    def try_send(self, data: memoryview) -> int:
+        n = min(self.room, len(data))
+        self.taken += data[:n]
+        self.room -= n
+        return n
+
+
+class Sending(RuleBasedStateMachine):
+    @initialize(prefix=st.binary(max_size=80), preface=st.binary(max_size=80))
+    def begin(self, prefix: bytes, preface: bytes) -> None:
+        self.prefix, self.preface = prefix, preface
+        self.socket = Socket()
+        self.session = Yamux().session(Role.DIALER, now=0.0)
+        self.outbox = Outbox(
+            self.socket,  # type: ignore[arg-type]  # it needs no more of a raw stream
+            NoiseChannel(*KEYS),
+            self.session,
+            prefix=prefix,
+            preface=preface,
+        )
+        self.streams = [self.session.open_stream() for _ in range(3)]
+        self.given = {stream.stream_id: bytearray() for stream in self.streams}
+
+    @rule(number=st.integers(0, 2), data=st.binary(max_size=300), times=st.sampled_from([1, 1, 200]))
+    def give(self, number: int, data: bytes, times: int) -> None:
+        stream = self.streams[number]
+        data *= times
+        taken = self.session.send_copy(stream, memoryview(data))
+        self.given[stream.stream_id] += data[:taken]
+
+    @rule(room=st.sampled_from([0, 1, 17, 1000, 70_000, GREED]))
+    def flush(self, room: int) -> None:
+        self.socket.room = room
+        everything = self.outbox.flush(0.0)
+        assert everything != bool(self.outbox.refused or self.outbox.wants_flush)
+
+    @rule(room=st.sampled_from([0, 1, 17, 1000, GREED]))
+    def write(self, room: int) -> None:
+        """The writer's turn."""
+        self.socket.room = room
+        if self.outbox.refused:
+            before = len(self.socket.taken)
+            assert self.outbox.send_refused() == len(self.socket.taken) - before
+
+    @invariant()
+    def nobody_else_sends_while_something_was_refused(self) -> None:
+        if self.outbox.refused:
+            before = bytes(self.socket.taken)
+            self.socket.room = GREED
+            assert not self.outbox.flush(0.0)
+            assert self.socket.taken == before
+        assert self.outbox.bytes_sent == len(self.socket.taken)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        for _ in range(100):
+            self.socket.room = GREED
+            if self.outbox.refused:
+                self.outbox.send_refused()
+            self.outbox.flush(0.0)
+        assert not self.outbox.wants_flush
+        taken = bytes(self.socket.taken)
+        assert taken.startswith(self.prefix)
+        plain = opened(taken[len(self.prefix) :])
+        assert plain.startswith(self.preface)
+        remote = Yamux().session(Role.RESPONDER, now=0.0)
+        heard = {
+            stream.stream_id: bytes(stream.received)
+            for stream in remote.receive_data(memoryview(plain[len(self.preface) :]), 0.0)
+        }
+        assert {number: heard.get(number, b"") for number in self.given} == self.given
+
+
+def opened(sealed: bytes) -> bytes:
+    channel = NoiseChannel(*reversed(KEYS))
+    plain = memoryview(bytearray(len(sealed) + 1))
+    consumed, produced = channel.open_into(memoryview(sealed), plain)
+    assert consumed == len(sealed), "a torn frame"
+    return bytes(plain[:produced])
+
+
+TestSending = Sending.TestCase
