@@ -14,10 +14,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from p2p.errors import HandshakeFailed, RemoteProtocolError
+from p2p.identity.envelope import SignedEnvelope
+from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE, PeerRecord
 from p2p.limits import KIB
 from p2p.muxers.yamux.frames import ACK, HEADER, PING, SYN
 from p2p.security.plaintext import insecure_plaintext_for_tests
-from p2p.wire.messages import KeyMessage, KeyType
+from p2p.wire.addresses import parse_peer_addr
+from p2p.wire.messages import KeyMessage, KeyType, decode_peer_record
 from p2p.wire.proto.keys_pb2 import PublicKey as PublicKeyMessage
 
 
@@ -161,3 +164,10 @@ def unjudged(load: Mapping[KeyType, Any]) -> dict[KeyType, Any]:
         KeyType.SECP256K1: of_point,
         KeyType.ED25519: lambda data: Ed25519PublicKey.from_public_bytes(data).verify,
     }
+
+
+def of_the_signer(data: bytes) -> PeerRecord:
+    """In the place of ``open_peer_record``: a record is about whoever signed it."""
+    envelope = SignedEnvelope.open(data, domain=DOMAIN, payload_type=PAYLOAD_TYPE)
+    addresses = decode_peer_record(envelope.payload).addresses
+    return PeerRecord(envelope.signer, 1, tuple(map(parse_peer_addr, addresses)))

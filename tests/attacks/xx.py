@@ -211,19 +211,24 @@ async def connect(scene: Scene, hand: Hand) -> tuple[str, wire.Wire | None]:
     return WAITED, None
 
 
+async def respond(raw: trio.SocketStream, hand: Hand) -> bytes | None:
+    """Answer a dial; what the victim says after that until it closes, None when it does not close in time."""
+    xx = hand.xx(Role.RESPONDER)
+    assert await read_exactly(raw, len(PROPOSAL)) == PROPOSAL
+    xx.read(await _read_message(raw))
+    await raw.send_all(PROPOSAL + hand.write(xx, 2))
+    with trio.move_on_after(PROMPT):
+        return await wire.closed(raw)
+    return None
+
+
 async def answer(scene: Scene, hand: Hand) -> str:
     """The victim is told to dial the attacker, whoever that turns out to be."""
     waited = False
 
     async def serve(raw: trio.SocketStream) -> None:
         nonlocal waited
-        xx = hand.xx(Role.RESPONDER)
-        assert await read_exactly(raw, len(PROPOSAL)) == PROPOSAL
-        xx.read(await _read_message(raw))
-        await raw.send_all(PROPOSAL + hand.write(xx, 2))
-        with trio.move_on_after(PROMPT) as late:
-            await wire.closed(raw)
-        waited = late.cancelled_caught
+        waited = await respond(raw, hand) is None
 
     async with listening(serve) as addr:
         told = await scene.victim.ask("dial", to=addr)
