@@ -157,10 +157,20 @@ class Scene:
         parts = victim.ready["addrs"][0].split("/")
         self.ip, self.port = parts[2], int(parts[4])
 
-    async def connect(self) -> trio.SocketStream:
-        """A TCP connection to the victim; closed, if need be, when the attack ends."""
-        raw = await trio.open_tcp_stream(self.ip, self.port, happy_eyeballs_delay=10)
-        return await self._sockets.enter_async_context(raw)
+    async def connect(self, *, receive_buffer: int | None = None) -> trio.SocketStream:
+        """A TCP connection to the victim; closed, if need be, when the attack ends.
+
+        With ``receive_buffer`` the kernel takes hardly more for us than so many bytes while we do not read.
+        """
+        sock = trio.socket.socket()
+        if receive_buffer is not None:  # before connecting, as it settles how the window is scaled
+            sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
+        try:
+            await sock.connect((self.ip, self.port))
+        except BaseException:
+            sock.close()
+            raise
+        return await self._sockets.enter_async_context(trio.SocketStream(sock))
 
     async def secure(self, identity: Identity | None = None) -> wire.Wire:
         """A connection with Noise done and yamux settled; what goes over it from there is up to the attacker."""
@@ -169,6 +179,15 @@ class Scene:
     async def counters(self) -> dict[str, float]:
         """What the victim has in use now."""
         return await self.victim.ask("counters")
+
+    async def wait_until(self, name: str, at_most: float) -> None:
+        """Look at a counter until it is no more than that."""
+        while True:
+            with trio.CancelScope(shield=True):
+                counters = await self.counters()
+            if counters[name] <= at_most:
+                return
+            await trio.sleep(GLANCE)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[dict[str, float]]:

@@ -103,12 +103,17 @@ async def test_row_05_lengths(attack):
     """Refused when the length is read: what it promises is never sent here, and would be awaited else."""
     async with attack() as scene:
         waited = []
-        for place, table in PLACES.items():
-            for name, length in table.items():
-                with trio.move_on_after(PROMPT) as late:
-                    await place(scene, length)
-                if late.cancelled_caught:
-                    waited.append(f"{name} {place.__name__}")
+
+        async def judge(place: Callable[[Scene, bytes], Awaitable[None]], name: str, length: bytes) -> None:
+            with trio.move_on_after(PROMPT) as late:
+                await place(scene, length)
+            if late.cancelled_caught:
+                waited.append(f"{name} {place.__name__}")
+
+        async with trio.open_nursery() as nursery:
+            for place, table in PLACES.items():
+                for name, length in table.items():
+                    nursery.start_soon(judge, place, name, length)
         assert not waited, ", ".join(waited)
 
 

@@ -61,7 +61,9 @@ async def test_row_08_handlers_outlive_their_streams(attack):
 
 async def in_step(connection: wire.Wire, frames: bytes, number: int) -> bool:
     """Send, and wait until the victim has taken it all in; False when it closed instead."""
-    if not await wire.send_until_closed(connection.raw, connection.seal(frames + header(PING, SYN, 0, number))):
+    if not await wire.send_until_closed(
+        connection.raw, connection.seal(frames + header(PING, SYN, 0, number))
+    ):
         return False
     while (frame := await connection.receive_frame()) is not None:
         if (frame.kind, frame.flags, frame.length) == (PING, ACK, number):

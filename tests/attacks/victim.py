@@ -71,7 +71,7 @@ async def give_up(stream: Stream) -> None:
     """Returns at once, whatever the remote still sends."""
 
 
-BLOCK = bytes(64 * 1024)
+BLOCK = bytes(16 * 1024)
 
 
 async def pour(stream: Stream) -> None:
