@@ -1,4 +1,4 @@
-"""Row 1, slowloris: TCP connections that say nothing."""
+"""Row 1, slowloris: TCP connections that say nothing. Limits for each address come with resource scopes."""
 
 from __future__ import annotations
 
