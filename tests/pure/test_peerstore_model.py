@@ -15,7 +15,7 @@ from p2p.limits import PeerstoreLimits
 from p2p.peerstore import Peerstore
 from p2p.wire.addresses import Multiaddr
 
-LIMITS = PeerstoreLimits(address_ttl=20.0, recent_ttl=10.0)
+LIMITS = PeerstoreLimits(address_ttl=10.0, recent_ttl=4.0)
 PEOPLE = tuple(Identity(PrivateKey.from_seed(bytes([number]) * 32)) for number in range(2))
 ADDRS = tuple(Multiaddr(f"/ip4/10.0.0.{number}/tcp/4001") for number in range(3))
 RECORDS: dict[tuple[int, int, tuple[Multiaddr, ...]], bytes] = {}
@@ -61,12 +61,14 @@ class Memory(RuleBasedStateMachine):
                 known.expires = {addr: end for addr, end in known.expires.items() if end > self.now}
                 known.signed &= known.expires.keys()
 
-    @rule(seconds=st.sampled_from([1, 5, 12, 25]))
-    def pass_time(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([1, 2, 4, 10]), looking=st.booleans())
+    def pass_time(self, seconds: int, looking: bool) -> None:
         self.now += seconds
         self.forget_what_is_over()
+        if looking:
+            self.teardown()
 
-    @rule(number=numbers, addrs=some_addrs, ttl=st.integers(1, 30))
+    @rule(number=numbers, addrs=some_addrs, ttl=st.sampled_from([1, 2, 4, 10]))
     def hearsay(self, number: int, addrs: tuple[Multiaddr, ...], ttl: int) -> None:
         self.store.add_addrs(PEOPLE[number].peer_id, addrs, ttl=ttl, now=self.now)
         for addr in addrs:
@@ -134,6 +136,7 @@ class Memory(RuleBasedStateMachine):
             assert self.store.public_key(who.peer_id) == who.public_key
 
     def teardown(self) -> None:
+        """Look at all of them."""
         for number in range(len(PEOPLE)):
             self.look(number)
 

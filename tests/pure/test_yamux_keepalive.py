@@ -39,6 +39,13 @@ class Pings(RuleBasedStateMachine):
         if moved:
             self.pings.moved(self.now)
 
+    @precondition(lambda self: not self.over and not self.pings.waiting and self.outstanding is None)
+    @rule()
+    def move_after_a_while(self) -> None:
+        self.now += LIMITS.rtt_interval
+        self.hear(moved=True)
+        assert self.pings.waiting
+
     @precondition(lambda self: not self.over and self.pings.waiting)
     @rule()
     def write(self) -> None:
@@ -47,6 +54,12 @@ class Pings(RuleBasedStateMachine):
         self.sent[number] = self.now
         self.outstanding = number
         assert not self.pings.waiting
+
+    @precondition(lambda self: self.outstanding is not None and not self.over)
+    @rule()
+    def answer(self) -> None:
+        assert self.outstanding is not None
+        self.pong(self.outstanding)
 
     @precondition(lambda self: not self.over)
     @rule(number=st.integers(0, 12))
