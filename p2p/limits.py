@@ -22,6 +22,9 @@ class WireLimits:
     #: A multiaddr, and its parts: a relayed WebTransport address has twelve parts and some 250 bytes.
     max_address: int = 1 * KIB
     max_address_parts: int = 16
+    #: Domain names in one address of a peer that are not plain ASCII, in bytes: checking takes up to 3 µs for each,
+    #: and an answer to identify holds 64 addresses.
+    max_translated_domains: int = 64
     #: A public key's protobuf: RSA with 8192 bits takes 1,062 bytes (CVE-2023-39533).
     max_public_key: int = 2 * KIB
     #: A private key's protobuf: RSA with 8192 bits takes some 4.7 KiB.

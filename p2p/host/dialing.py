@@ -20,7 +20,7 @@ from p2p.host.reports import RemoteLog, Reports
 from p2p.identity import PeerId
 from p2p.limits import Limits
 from p2p.peerstore import Peerstore
-from p2p.wire.addresses import Multiaddr, parts, split_peer
+from p2p.wire.addresses import Multiaddr, protocols, split_peer
 
 Find = Callable[[PeerId], Awaitable[Sequence[Multiaddr]]]
 
@@ -274,4 +274,4 @@ class Flight:
 
 
 def _is_relayed(addr: Multiaddr) -> bool:
-    return any(part.protocol == "p2p-circuit" for part in parts(addr))
+    return "p2p-circuit" in protocols(addr)

@@ -7,7 +7,7 @@ import socket
 from typing import NamedTuple
 
 from p2p.errors import InvalidAddress
-from p2p.wire.addresses import Multiaddr, parts
+from p2p.wire.addresses import Multiaddr, parts, protocols
 
 
 class SocketAddress(NamedTuple):
@@ -27,7 +27,7 @@ _FAMILIES = {"ip4": socket.AF_INET, "ip6": socket.AF_INET6}
 
 def is_socket_addr(addr: Multiaddr, protocol: str) -> bool:
     """Whether ``addr`` is just ``/ip4|ip6/HOST/PROTOCOL/PORT`` (``protocol`` is tcp or udp)."""
-    names = [part.protocol for part in parts(addr)]
+    names = protocols(addr)
     return len(names) == 2 and names[0] in _FAMILIES and names[1] == protocol
 
 

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from p2p.errors import InvalidAddress, RemoteProtocolError
 from p2p.wire import varint
-from p2p.wire.addresses import Multiaddr, Part, parse_peer_addr, parse_user_addr, parts, split_peer, with_peer
+from p2p.wire.addresses import (
+    Multiaddr,
+    Part,
+    parse_peer_addr,
+    parse_user_addr,
+    parts,
+    protocols,
+    split_peer,
+    with_peer,
+)
 
 ED = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 QM = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
@@ -238,6 +247,57 @@ def test_hostile_addresses_are_cheap() -> None:
             except RemoteProtocolError:
                 pass
         assert time.thread_time() - start < 0.050
+
+
+@given(st.from_regex(r"[A-Za-z0-9.-]{1,20}", fullmatch=True))
+@example("a" * 63 + ".b")
+@example("a" * 64)
+@example("ab--c")
+@example("a--b")
+@example("xn--bcher-kva")
+@example("-a")
+@example("a-.b")
+@example("a..b")
+@example("a.")
+@example(".".join(["a" * 49] * 5) + ".abc")
+@example(".".join(["a" * 49] * 5) + ".abcd")
+def test_plain_names_are_judged_as_the_library_judges_them(name: str) -> None:
+    raw = part(0x36, name.encode())
+    try:
+        readable = str(Multiaddr(raw)) == f"/dns4/{name}"
+    except Exception:
+        readable = False
+    if readable:
+        assert str(parse_peer_addr(raw)) == f"/dns4/{name}"
+    else:
+        with pytest.raises(RemoteProtocolError):
+            parse_peer_addr(raw)
+
+
+def test_names_that_must_be_translated_are_bounded_in_all_their_parts_together() -> None:
+    name = "ü" * 16
+    whole = parse_peer_addr(part(0x36, name.encode()) + part(0x1C1, name.encode()))
+    assert str(whole) == f"/dns4/{name}/sni/{name}"
+    with pytest.raises(RemoteProtocolError):
+        parse_peer_addr(part(0x36, name.encode()) + part(0x1C1, (name + "ü").encode()))
+    # Who writes an address by himself may use the names he likes.
+    assert parse_user_addr(f"/dns4/{name}.{name}.{name}/tcp/1")
+
+
+def test_sixty_four_names_are_cheap() -> None:
+    """As many as are read of one answer to identify: the names that take the library longest."""
+    for name in (b".".join([b"a"] * 120), b".".join([b"a" * 60] * 4), "ü.".encode() * 21):
+        count = 1 if len(name) < 64 else 4
+        start = time.thread_time()
+        for _ in range(64):
+            parse_peer_addr(part(0x36, name) * count)
+        assert time.thread_time() - start < 0.050
+
+
+def test_protocols() -> None:
+    for text in TEXTS:
+        addr = parse_user_addr(text)
+        assert protocols(addr) == tuple(part.protocol for part in parts(addr))
 
 
 def test_no_package_is_imported_at_the_first_address() -> None:
