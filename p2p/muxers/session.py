@@ -127,7 +127,7 @@ class MuxerSession(Protocol):
         ...
 
     def send_copy(self, stream: SessionStream, data: memoryview) -> int:
-        """As ``send``, but only what fits the send buffer is taken, always copied."""
+        """As ``send``, but always copied: only what fits the stream's send buffer, and what all of them may hold."""
         ...
 
     def withdraw(self, stream: SessionStream) -> int:

@@ -89,10 +89,10 @@ class Pair(RuleBasedStateMachine):
         if not end.can_send:
             return
         body = self.fresh(n)
-        room = end.stream.send_room
+        room, in_all = end.stream.send_room, LIMITS.send_buffers - side.session._outgoing.copied
         accepted = (side.session.send_copy if copy else side.session.send)(end.stream, memoryview(body))
-        assert accepted == (min(n, room) if copy else n)
-        assert end.stream.holding == (not copy and n > room)
+        assert accepted == (min(n, room, in_all) if copy else n)
+        assert end.stream.holding == (not copy and n > min(room, in_all))
         end.given += body[:accepted]
 
     @precondition(some)

@@ -117,7 +117,8 @@ class YamuxSession:
 
     def send_copy(self, stream: SessionStream, data: memoryview) -> int:
         books = _books(stream)
-        return self._copy(books, data, min(len(data), books.send_room))
+        room = min(books.send_room, self._limits.send_buffers - self._outgoing.copied)
+        return self._copy(books, data, min(len(data), room))
 
     def withdraw(self, stream: SessionStream) -> int:
         books = _books(stream)
