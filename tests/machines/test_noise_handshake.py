@@ -326,5 +326,4 @@ class TwoSides(RuleBasedStateMachine):
         assert len(early) == 1 and "none" not in early
 
 
-TwoSides.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestTwoSides = TwoSides.TestCase
