@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -169,27 +170,23 @@ class MuxedConnection(Connection):
         stream = MuxedStream(self, books, Direction.OUTBOUND, negotiation)
         self._fronts[books] = stream
         if negotiation is not None:
-            self.session.send_copy(books, memoryview(negotiation.data_to_send()))
+            self.session.send(books, memoryview(negotiation.data_to_send()))
             if not lazy:
                 self.flush()
                 await self._until_answered(stream)
         return stream
 
     async def _until_answered(self, stream: MuxedStream) -> None:
-        agreed = False
         try:
             await self.waiters.wait(lambda: stream.negotiated or stream.over)
             stream.check()
-            agreed = True
-        finally:
-            if not agreed:
-                stream.reset()
+        except BaseException:
+            stream.reset()
+            raise
 
     def _check_open(self) -> None:
-        if self.lost is not None:
-            raise ConnectionLost(self.lost)
         if self.closing:
-            raise ConnectionLost("it is going away and takes no new streams")
+            raise ConnectionLost(self.lost or "it is going away and takes no new streams")
 
     async def accept_stream(self) -> MuxedStream:
         """The next inbound stream, bare, when no router serves them.
@@ -199,16 +196,13 @@ class MuxedConnection(Connection):
         """
         await trio.lowlevel.checkpoint()
         while not self._accepted:
-            if self.lost is not None and self._failure is not None:
-                raise ConnectionLost(self.lost)
-            if self.lost is not None or self.session.closed_by_remote is not None:
-                raise trio.EndOfChannel
-            await self.waiters.wait(
-                lambda: (
-                    bool(self._accepted) or self.lost is not None or self.session.closed_by_remote is not None
-                )
-            )
+            if self._no_more_come():
+                raise ConnectionLost(str(self._failure)) if self._failure is not None else trio.EndOfChannel
+            await self.waiters.wait(lambda: bool(self._accepted) or self._no_more_come())
         return self._accepted.popleft()
+
+    def _no_more_come(self) -> bool:
+        return self.lost is not None or self.session.closed_by_remote is not None
 
     async def run(self, router: StreamRouter | None = None) -> None:
         """Pump until either side's goodbye is drained, ``abort``, or a failure; see :meth:`p2p.abc.Connection.run`."""
@@ -247,13 +241,15 @@ class MuxedConnection(Connection):
                 if not n:
                     self._transport_ended("the remote closed it")
                     return
+                if self.lost is not None or self._failure is not None:
+                    return  # it ended while these bytes arrived
                 self._received += n
                 if carried:
                     buffers.cipher[:carried] = self._leftover
                     self._leftover = b""
                 self._take(buffers.cipher[: carried + n])
         except (RemoteProtocolError, NegotiationError) as error:
-            await self._refuse(error)
+            self._refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._transport_ended(str(error))
 
@@ -301,7 +297,7 @@ class MuxedConnection(Connection):
             responder = Responder(router.supports, router.protocols, limits=self.limits.negotiation)
             stream = MuxedStream(self, books, Direction.INBOUND, responder)
             self._fronts[books] = stream
-            self._await_answer(stream, now)
+            self._wake_by(self._negotiating.add(stream, now))
         return stream
 
     async def _write(self) -> None:
@@ -318,12 +314,18 @@ class MuxedConnection(Connection):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._cannot_send(error)
         except RemoteProtocolError as error:
-            await self._refuse(error)
+            self._refuse(error)
 
     async def _send_refused(self) -> None:
-        with trio.move_on_after(self.limits.write) as stalled:
-            await self._raw.wait_writable()
-        if stalled.cancelled_caught:
+        gives_up = trio.current_time() + self.limits.write
+        while trio.current_time() < gives_up:
+            with trio.move_on_at(min(gives_up, self._negotiating.first())) as waiting:
+                await self._raw.wait_writable()
+            for stream in self._negotiating.expired(trio.current_time()):
+                stream.reset()
+            if not waiting.cancelled_caught:
+                break
+        else:
             self._fail(ConnectionLost(f"the remote took no bytes for {self.limits.write:g} seconds"))
             return
         self._outbox.send_refused()
@@ -389,23 +391,25 @@ class MuxedConnection(Connection):
         if self._parked is not None:
             self._parked.cancel()
 
-    def _await_answer(self, stream: MuxedStream, now: float) -> None:
-        self._wake_by(self._negotiating.add(stream, now))
-
     def settled(self, stream: MuxedStream) -> None:
         """A stream's negotiation came to its end: serve it, or finish what was closed meanwhile."""
         self._negotiating.discard(stream)
         if stream.closed:
-            self.session.abandon(stream.books, trio.current_time())
+            self.abandon(stream)
             self.forget(stream)
         elif stream.direction is Direction.INBOUND and self._router is not None:
             self._router.serve(stream)
             if stream.books not in self._fronts:  # there was no room for it
                 self.session.refused(trio.current_time())
 
+    def abandon(self, stream: MuxedStream) -> None:
+        """A stream was closed: FIN, and a while for the remote to end it too."""
+        self.session.abandon(stream.books, trio.current_time())
+        self._wake_by(self._next_timer())  # nothing may be there to flush
+
     def drain(self, stream: MuxedStream) -> None:
         """A lazy stream was closed before its answer came: wait for that, for a while, to say FIN."""
-        self._await_answer(stream, trio.current_time())
+        self._wake_by(self._negotiating.add(stream, trio.current_time()))
 
     def forget(self, stream: MuxedStream) -> None:
         """The stream is over as far as this side is concerned; its books may linger in the session."""
@@ -437,20 +441,12 @@ class MuxedConnection(Connection):
         if self._scope is not None:
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.limits.goaway)
 
-    async def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
-        """The remote broke the rules: tell it, within the grace of a goodbye, then end."""
+    def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
+        """The remote broke the rules: end, and tell it then. Nothing more is read, nor sent from elsewhere."""
         code = error.code if isinstance(error, RemoteProtocolError) else NORMAL_TERMINATION
         if isinstance(error, NoCommonProtocol) and self._refused is not None:
             self._refused()
         self.session.close(code)
-        with trio.move_on_after(self.limits.goaway):
-            try:
-                while self._outbox.refused:
-                    await self._raw.wait_writable()
-                    self._outbox.send_refused()
-                self._outbox.flush(trio.current_time())
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # it need not hear it
         self._fail(error)
 
     def go_away(self) -> None:
@@ -488,10 +484,17 @@ class MuxedConnection(Connection):
         self.changed()
 
     async def _end(self) -> None:
-        """However the pump ended: one last word, everybody told, the socket closed."""
+        """However the pump ended: everybody told, with one last word the remote too, the socket closed."""
         if self.lost is None and self._failure is None:
             self.session.close(NORMAL_TERMINATION)
             self.flush()
         self._lose(str(self._failure) if self._failure is not None else "closed")
+        if isinstance(self._failure, (RemoteProtocolError, NegotiationError)):
+            with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not hear it
+                    while self._outbox.refused:
+                        await self._raw.wait_writable()
+                        self._outbox.send_refused()
+                    self._outbox.flush(trio.current_time())
         with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
             await self._raw.aclose()

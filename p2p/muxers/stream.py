@@ -269,7 +269,8 @@ class MuxedStream(Stream):
         outstanding goes on draining behind the caller's back: FIN follows the answer. Cancelled or late: RST.
         """
         if self.over:
-            self._end()
+            if not self._closed:  # else it may be draining
+                self._end()
             await trio.lowlevel.checkpoint()
             return
         connection, books = self._connection, self._books
@@ -279,7 +280,7 @@ class MuxedStream(Stream):
             self._closed = True
             self._wake_all()
             if self._negotiation is None:
-                connection.session.abandon(books, trio.current_time())
+                connection.abandon(self)
             else:
                 connection.drain(self)
             connection.flush()
@@ -355,8 +356,8 @@ class MuxedStream(Stream):
             # Behind a proposal that we refused may stand bytes of the protocol, proposed lazily. What was answered
             # before them has to arrive, so it leaves before the end, and FIN between them.
             if books.reset_code is None and (answers := negotiation.data_to_send()):
-                connection.session.send_copy(books, memoryview(answers))
-                connection.session.abandon(books, trio.current_time())
+                connection.session.send(books, memoryview(answers))
+                connection.abandon(self)
             reason = str(error)
             self._fail(lambda: RemoteProtocolError(reason))
             return
@@ -377,7 +378,7 @@ class MuxedStream(Stream):
         reply = negotiation.data_to_send()
         if self._books.reset_code is not None:
             return  # what came before that may be read; nothing can be said
-        if reply and self._connection.session.send_copy(self._books, memoryview(reply)) < len(reply):
+        if reply and self._connection.session.send(self._books, memoryview(reply)) < len(reply):
             raise RemoteProtocolError("the remote asks more of a negotiation than it reads answers")
 
     def _fail(self, failure: Callable[[], P2PError]) -> None:

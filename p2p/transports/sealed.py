@@ -41,6 +41,8 @@ class SealedRaw:
                 buffer[:produced] = plain[:produced]
                 return produced
             if not consumed:
+                while self._refused and not self._send_refused():  # the remote may be waiting for it
+                    await self._raw.wait_writable()
                 chunk = bytearray(self._channel.frame_cipher)
                 n = await self._raw.receive_into(memoryview(chunk))
                 if not n:

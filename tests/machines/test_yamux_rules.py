@@ -187,6 +187,7 @@ def test_cve_2026_73568_a_body_that_never_comes() -> None:
 def test_cve_2026_73568_a_legal_body_that_never_comes_ends_with_the_keep_alive() -> None:
     session = responder()
     feed(session, "000000010000000100000400", now=1.0)
+    written(session, 1.0)
     deadlines = []
     with pytest.raises(RemoteProtocolError):
         while True:

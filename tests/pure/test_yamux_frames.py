@@ -176,9 +176,18 @@ def test_silence_after_a_ping_ends_the_connection_and_any_byte_puts_it_off() -> 
     pings.send(31.0)
     assert pings.due() == 41.0
     pings.heard(35.0)
-    pings.handle_timer(44.9)
+    pings.handle_timer(74.9)
     with pytest.raises(RemoteProtocolError, match="pong"):
-        pings.handle_timer(45.0)
+        pings.handle_timer(75.0)
+
+
+def test_a_ping_that_measures_ends_nothing_sooner_than_silence_would() -> None:
+    """It may wait behind much data of ours, while the remote has nothing to say."""
+    pings = KeepAlive(LIMITS, 0.0)
+    pings.heard(5.0)
+    pings.moved(5.0)
+    pings.send(5.0)
+    assert pings.due() == 5.0 + LIMITS.keep_alive + LIMITS.ping_timeout
 
 
 def test_a_ping_that_cannot_be_written_counts_too() -> None:

@@ -75,7 +75,7 @@ class KeepAlive:
         """When ``handle_timer`` has something to do."""
         if self._state == self._IDLE:
             return self._heard + self._interval
-        return max(self._at, self._heard) + self._timeout
+        return max(self._at, self._heard + self._interval) + self._timeout
 
     def handle_timer(self, now: float) -> None:
         """Ping a silent remote; raise ``RemoteProtocolError`` when it stays silent."""

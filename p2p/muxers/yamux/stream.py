@@ -89,8 +89,8 @@ class YamuxStream:
 
     @property
     def unsent(self) -> int:
-        """Bytes accepted that no frame carries yet, FIN counting as one."""
-        return self.waiting + (self.eof_sent and not self.fin_written)
+        """Bytes accepted that no frame carries yet, FIN counting as one; 0 once it was reset."""
+        return self.waiting + (self.eof_sent and not self.fin_written and not self.over)
 
     @property
     def holding(self) -> bool:
