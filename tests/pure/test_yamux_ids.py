@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -85,3 +88,21 @@ def test_a_leap_costs_no_more_than_the_backlog() -> None:
     assert ids.open(2**32 - 1)
     assert len(ids._skipped) == BACKLOG
     assert ids.open(2**32 - 3) and not ids.open(2**32 - 3) and not ids.open(5)
+
+
+def test_an_opening_that_skips_a_backlog_costs_a_few_calls() -> None:
+    """A remote may send a thousand of them in one read, 12 bytes each."""
+    ids, calls = RemoteIds(1, 256), 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        for number in range(1, 100 * 510, 510):
+            ids.open(number)
+    finally:
+        sys.setprofile(None)
+    assert calls <= 100 * 5
+    assert ids.open(100 * 510 - 509 - 2)

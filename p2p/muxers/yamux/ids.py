@@ -8,6 +8,8 @@ be outstanding.
 
 from __future__ import annotations
 
+from itertools import islice
+
 
 class RecentIds:
     """The last ``capacity`` ids added, oldest forgotten first."""
@@ -29,6 +31,12 @@ class RecentIds:
         self._ids[stream_id] = None
         if len(self._ids) > self._capacity:
             del self._ids[next(iter(self._ids))]
+
+    def extend(self, new: range) -> None:
+        """Add ids that are not here. A frame of twelve bytes may name a whole backlog of them, so this is quick."""
+        self._ids.update(dict.fromkeys(new))
+        for oldest in tuple(islice(self._ids, max(0, len(self._ids) - self._capacity))):
+            del self._ids[oldest]
 
     def discard(self, stream_id: int) -> bool:
         """Forget it; False when it was not there."""
@@ -60,8 +68,7 @@ class RemoteIds:
         """Take note that the remote opens ``stream_id``; False when it did so before."""
         if stream_id <= self._highest:
             return self._skipped.discard(stream_id)
-        for skipped in range(max(self._highest + 2, stream_id - 2 * self._backlog), stream_id, 2):
-            self._skipped.add(skipped)
+        self._skipped.extend(range(max(self._highest + 2, stream_id - 2 * self._backlog), stream_id, 2))
         self._highest = stream_id
         return True
 
