@@ -156,6 +156,7 @@ def test_the_dearest_records_are_cheap(part: str) -> None:
     spent = []
     for _ in range(3):
         start = time.thread_time()
-        assert open_peer_record(data).addresses
+        # Read or left out: long names that are not ASCII are.
+        assert bool(open_peer_record(data).addresses) == part.isascii()
         spent.append(time.thread_time() - start)
     assert min(spent) < 0.050
