@@ -14,6 +14,7 @@ Source: multiformats/multiaddr; specs/addressing; for ``/p2p`` values specs/peer
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,6 +70,11 @@ _SHA2_256 = b"\x12\x20"
 _MAX_INLINE_KEY = 42
 #: Text of a user's address: percent-encoding may triple the bytes.
 _MAX_TEXT = 4 * WIRE_LIMITS.max_address
+
+# At DEBUG the library logs every part of every address as it is written, control characters included. Who logs all
+# that this process says must not log that; who wants it sets the level of this logger after the import.
+if logging.getLogger("multiaddr").level == logging.NOTSET:
+    logging.getLogger("multiaddr").setLevel(logging.INFO)
 
 # All that is known to come out of the library for bytes or text it does not like.
 _REFUSALS = (MultiaddrError, ValueError, LookupError, TypeError, EOFError)

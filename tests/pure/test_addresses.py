@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -298,6 +299,13 @@ def test_protocols() -> None:
     for text in TEXTS:
         addr = parse_user_addr(text)
         assert protocols(addr) == tuple(part.protocol for part in parts(addr))
+
+
+def test_the_library_does_not_log_what_peers_write(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        addr = parse_peer_addr(part(0x190, b"tmp/a\nERROR forged\x1b[31m"))
+        assert str(addr) == "/unix/tmp/a%0AERROR%20forged%1B%5B31m"
+    assert not caplog.records
 
 
 def test_no_package_is_imported_at_the_first_address() -> None:
