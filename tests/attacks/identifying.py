@@ -5,6 +5,8 @@ The stream is the victim's. It ends it by FIN when it could read the answer, and
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import trio
 
 from p2p import Identity
@@ -13,7 +15,6 @@ from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE
 from p2p.protocols.identify.service import IDENTIFY
 from p2p.wire.framing import encode_frame
 from tests.attacks import wire
-from tests.attacks.harness import Scene
 
 #: How soon the victim has read an answer.
 PROMPT = 2.0
@@ -55,19 +56,25 @@ def sealed(identity: Identity, payload: bytes) -> bytes:
     ).to_bytes()
 
 
+class Visited(Protocol):
+    """Whoever is joined: the victim of a scene, or another host."""
+
+    async def secure(self, identity: Identity | None = None) -> wire.Wire: ...
+
+
 async def answer(
-    scene: Scene, messages: list[bytes], *, identity: Identity | None = None, raw: bytes = b""
+    visited: Visited, messages: list[bytes], *, identity: Identity | None = None, raw: bytes = b""
 ) -> str:
     """Join as ``identity`` and answer the victim's question by ``messages``, each with its length, then ``raw``."""
-    outcome, _ = await join(scene, messages, identity=identity, raw=raw)
+    outcome, _ = await join(visited, messages, identity=identity, raw=raw)
     return outcome
 
 
 async def join(
-    scene: Scene, messages: list[bytes], *, identity: Identity | None = None, raw: bytes = b""
+    visited: Visited, messages: list[bytes], *, identity: Identity | None = None, raw: bytes = b""
 ) -> tuple[str, wire.Wire]:
     """As :func:`answer`, and the connection."""
-    connection = await scene.secure(identity)
+    connection = await visited.secure(identity)
     await connection.send(b"")
     with trio.move_on_after(PROMPT):
         while (frame := await connection.receive_frame()) is not None:

@@ -92,8 +92,8 @@ class LogWatch(logging.Handler):
 
     KEPT = 40
 
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self.begin()
 
     def begin(self) -> None:

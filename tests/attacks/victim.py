@@ -33,6 +33,8 @@ from tests.attacks.control import CONTROL_TASK, answer_commands
 from tests.attacks.measuring import LogWatch, StepWatch, open_descriptors, slowness
 
 ADDRESS_SPACE = 1 << 30
+#: What is watched of its log; patched (as ``__main__:LOG_LEVEL``) where the subject is the log.
+LOG_LEVEL = logging.INFO
 #: A dial that takes longer has failed.
 PATIENCE = 20.0
 
@@ -212,8 +214,8 @@ if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     for place, expression in settings.get("patches", {}).items():
         patch(place, expression)
-    log_watch = LogWatch()
+    log_watch = LogWatch(LOG_LEVEL)
     logging.getLogger().addHandler(log_watch)
-    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger().setLevel(LOG_LEVEL)
     step_watch = StepWatch(ignore=CONTROL_TASK)
     trio.run(main, settings, step_watch, log_watch, instruments=[step_watch])
