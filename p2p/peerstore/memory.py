@@ -10,7 +10,7 @@ Times are seconds on any one clock; the host uses ``trio.current_time()``. Sourc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from p2p.errors import RemoteProtocolError
@@ -121,12 +121,19 @@ class Peerstore:
 
     # --- signed records -------------------------------------------------------------------------------
 
-    def add_record(self, envelope: bytes, *, peer: PeerId, now: float) -> bool:
+    def add_record(
+        self,
+        envelope: bytes,
+        *,
+        peer: PeerId,
+        now: float,
+        believe: Callable[[Multiaddr], bool] = lambda addr: True,
+    ) -> bool:
         """Take in the signed record of ``peer``, from whomever it came; the newest counts.
 
-        Its addresses replace those of the record before. False when a newer one is known already. Raises
-        ``RemoteProtocolError``, and takes nothing in, when ``envelope`` does not verify or is the record of
-        another peer.
+        Those of its addresses that ``believe`` is true of replace those of the record before. False when a newer
+        one is known already. Raises ``RemoteProtocolError``, and takes nothing in, when ``envelope`` does not
+        verify or is the record of another peer.
         """
         record = open_peer_record(envelope)
         if record.peer_id != peer:
@@ -141,7 +148,8 @@ class Peerstore:
         self._records[peer] = (record.seq, bytes(envelope))
         if len(self._records) > self._limits.max_records:
             del self._records[next(iter(self._records))]
-        self._add(peer, record.addresses, ttl=self._limits.address_ttl, now=now, certified=True)
+        believed = filter(believe, record.addresses)
+        self._add(peer, believed, ttl=self._limits.address_ttl, now=now, certified=True)
         return True
 
     def record(self, peer: PeerId) -> bytes | None:

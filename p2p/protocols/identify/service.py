@@ -21,6 +21,7 @@ from p2p.events import Connected, Disconnected, EventsLost, PeerIdentified
 from p2p.identity import PeerId, PeerRecord
 from p2p.limits import IdentifyLimits
 from p2p.protocols.identify.codec import split
+from p2p.protocols.identify.reach import believable
 from p2p.protocols.identify.state import Exchange, Identification
 from p2p.streams import MessageReader
 from p2p.version import DISTRIBUTION, VERSION
@@ -157,11 +158,15 @@ class Identify:
     def _learn(self, host: HostView, connection: Connection, answer: Identification) -> None:
         peer = answer.peer_id
         now = trio.current_time()
+
+        def believe(addr: Multiaddr) -> bool:
+            return believable(addr, connection.remote_addr)
+
         if answer.signed_record is not None:
-            host.peerstore.add_record(answer.signed_record, peer=peer, now=now)
+            host.peerstore.add_record(answer.signed_record, peer=peer, now=now, believe=believe)
         else:
             ttl = host.limits.peerstore.address_ttl
-            host.peerstore.add_addrs(peer, answer.addrs, ttl=ttl, now=now)
+            host.peerstore.add_addrs(peer, filter(believe, answer.addrs), ttl=ttl, now=now)
         host.peerstore.set_protocols(peer, answer.protocols)
         host.peerstore.set_agent_version(peer, answer.agent_version)
         host.emit(
