@@ -442,11 +442,11 @@ class MuxedConnection(Connection):
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.limits.goaway)
 
     def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
-        """The remote broke the rules: end, and tell it then. Nothing more is read, nor sent from elsewhere."""
-        code = error.code if isinstance(error, RemoteProtocolError) else NORMAL_TERMINATION
+        """The remote broke the rules: tell it, at the end if the socket takes nothing now; read nothing more."""
         if isinstance(error, NoCommonProtocol) and self._refused is not None:
             self._refused()
-        self.session.close(code)
+        self.session.close(error.code if isinstance(error, RemoteProtocolError) else NORMAL_TERMINATION)
+        self.flush()
         self._fail(error)
 
     def go_away(self) -> None:

@@ -208,6 +208,32 @@ async def test_a_muxer_is_negotiated_over_a_raw_stream_that_takes_few_bytes_at_o
     assert trio.current_time() == 0
 
 
+async def test_a_stream_opened_before_the_goodbye_goes_on_though_its_opening_is_unsent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connection_pair() as (left, right):
+        stream = await left.open_stream(ECHO, lazy=True)
+        left.go_away()
+        await stream.send_all(b"hello")
+        there = await right.accept_stream()
+        await there.send_all(AGREED + b"heard")
+        assert await stream.receive_some() == b"heard"
+        assert left.closing and right.closing
+
+
+async def test_a_connection_out_of_stream_ids_goes_away(autojump_clock: trio.testing.MockClock) -> None:
+    """Else whoever wants one more stream would wait for it on this connection for ever."""
+    async with connection_pair() as (left, right):
+        left.session._table._next_id = 2**32 - 1
+        last = await left.open_stream()
+        with pytest.raises(ConnectionLost), trio.fail_after(1):
+            await left.open_stream()
+        await last.send_all(b"last")
+        there = await right.accept_stream()
+        assert left.closing and right.closing
+        assert await there.receive_some() == b"last"
+
+
 # --- streams ------------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,11 @@ class Outgoing:
         )
 
     @property
+    def _opening(self) -> bool:
+        """Whether streams wait that the remote has not heard of: it refuses those that come behind a GoAway."""
+        return any(stream.opening == SYN for stream in self._ready.values())
+
+    @property
     def congested(self) -> bool:
         """Whether too many control frames wait."""
         return len(self._updates) + len(self._resets) // HEADER_SIZE > self._max_control
@@ -175,7 +180,7 @@ class Outgoing:
         """Put control frames into ``out`` from ``pos`` on; returns where they end."""
         pack_into = HEADER.pack_into
         last = len(out) - HEADER_SIZE
-        if self.goodbye is not None and pos <= last:
+        if self.goodbye is not None and pos <= last and (self.only_goodbye or not self._opening):
             pack_into(out, pos, GO_AWAY, 0, 0, self.goodbye)
             self.goodbye = None
             pos += HEADER_SIZE

@@ -101,7 +101,10 @@ class YamuxSession:
     def open_stream(self) -> YamuxStream:
         if not self.can_open:
             raise LocalProtocolError("no stream can be opened now: look at can_open first")
-        return self._table.open()
+        stream = self._table.open()
+        if self._table.out_of_ids:  # a new connection has all of them again, so let there be one
+            self.close(NORMAL_TERMINATION)
+        return stream
 
     def send(self, stream: SessionStream, data: memoryview) -> int:
         books = _books(stream)

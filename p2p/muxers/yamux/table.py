@@ -58,7 +58,12 @@ class StreamTable:
 
     @property
     def can_open(self) -> bool:
-        return self.unacknowledged < self._backlog and self._next_id <= MAX_U32
+        return self.unacknowledged < self._backlog and not self.out_of_ids
+
+    @property
+    def out_of_ids(self) -> bool:
+        """Whether this side has opened all the streams it can."""
+        return self._next_id > MAX_U32
 
     def heard(self) -> None:
         """The remote has said something of a stream, so it is ready for more than early ones."""
