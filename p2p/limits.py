@@ -239,7 +239,8 @@ class Limits:
     event_backlog: int = 256
     #: Peers remembered for having refused a lazy proposal.
     refusals: int = 1024
-    #: Lines logged per second about one peer's misbehaviour, and length of peer-supplied text in them.
+    #: Lines logged per second about one peer's misbehaviour, for those who debug; with a traceback, about all peers
+    #: together; and length of peer-supplied text in them.
     log_rate: float = 10.0
     log_text: int = 128
 

@@ -1,6 +1,7 @@
 """What went wrong, counted by reason and logged at a bounded rate.
 
-A remote can make us fail as often as it likes, so lines about it come out of a bucket of its own; the counters
+A remote can make us fail as often as it likes, so lines about it come out of a bucket of its own. Those that are
+logged aloud come out of one for all remotes too: a remote may have many connections, and many names. The counters
 miss nothing.
 """
 
@@ -40,17 +41,27 @@ class Reports:
         self._limits = limits
         #: Reasons are names in this program and of exception classes, so there are not many.
         self.counts: Counter[str] = Counter()
+        self._aloud: TokenBucket | None = None
 
     def log(self, name: str) -> RemoteLog:
-        return RemoteLog(name, self.counts, self._limits)
+        return RemoteLog(name, self, self._limits)
+
+    def may_log_aloud(self) -> bool:
+        """Whether one more line is within ``limits.log_rate`` in any one second."""
+        now = trio.current_time()
+        if self._aloud is None:
+            half = self._limits.log_rate / 2  # what is saved up, and what comes while it is spent
+            self._aloud = TokenBucket(half, half, now)
+        return self._aloud.take(now)
 
 
 class RemoteLog:
     """Lines about one remote, ``limits.log_rate`` per second at most."""
 
-    def __init__(self, name: str, counts: Counter[str], limits: Limits) -> None:
+    def __init__(self, name: str, reports: Reports, limits: Limits) -> None:
         self.name = name
-        self._counts = counts
+        self._reports = reports
+        self._counts = reports.counts
         self._limits = limits
         self._bucket: TokenBucket | None = None
 
@@ -69,7 +80,7 @@ class RemoteLog:
     def loud(self, doing: str, error: BaseException) -> None:
         """A failure that is a bug on this side, whoever set it off: with its traceback."""
         self._counts[f"{doing}: {type(error).__name__}"] += 1
-        if self._may_log():
+        if self._may_log() and self._reports.may_log_aloud():
             logger.error("%s: %s: %s", self.name, doing, self._text(error), exc_info=error)
 
     def _text(self, error: BaseException) -> str:

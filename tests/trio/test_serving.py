@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 
 import pytest
@@ -74,6 +75,36 @@ async def test_a_second_handler_for_an_id_is_refused(autojump_clock: object) -> 
             pass
         changes = [await events.receive() for _ in range(4)]
         assert changes == [ProtocolsChanged((HELLO,)), ProtocolsChanged(())] * 2
+
+
+async def test_failures_are_logged_at_a_bounded_rate_however_many_connections_they_come_on(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, failed = FakeNetwork(), list[float]()
+
+    async def fail(stream: Stream) -> None:
+        raise ZeroDivisionError
+
+    class Times(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            failed.append(trio.current_time())
+
+    times = Times()
+    logging.getLogger("p2p.host").addHandler(times)
+    try:
+        async with fake_host(network, listen=[1]) as here:
+            with here.handle(HELLO, fail):
+                for _ in range(40):
+                    async with fake_host(network) as there:
+                        stream = await there.open_stream(here.addrs[0], HELLO)
+                        with pytest.raises(StreamReset):
+                            await stream.receive_some()
+                    await trio.sleep(0.05)
+            assert here.statistics().refusals["handler: ZeroDivisionError"] == 40
+    finally:
+        logging.getLogger("p2p.host").removeHandler(times)
+    assert failed
+    assert max(sum(0 <= later - first <= 1 for later in failed) for first in failed) <= here.limits.log_rate
 
 
 async def test_handlers_are_bounded_per_connection(autojump_clock: object) -> None:
