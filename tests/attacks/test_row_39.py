@@ -174,13 +174,13 @@ async def test_row_39_log_injection(attack):
             await scene.wait_until("connections", 1)  # the canary's
             # The addresses it said are dialed, and told as what could not be.
             told.append((await scene.victim.ask("dial", to=str(identity.peer_id)))["text"])
-        for text in told:
-            assert all(map(str.isprintable, text.split("\n"))), repr(text)
-        assert told[-1].count("\n") == len(PATHS), told[-1]
     log = scene.report.log
     assert sum(MARK in text for text in log) >= 5, "\n".join(log)
     for text in log:
         assert is_shown_well(text) and len(text) <= LINE, repr(text)
+    for text in told:
+        assert all(map(str.isprintable, text.split("\n"))), repr(text)
+    assert told[-1].count("\n") == len(PATHS), told[-1]
 
 
 # --- what a node prints -------------------------------------------------------------------------------

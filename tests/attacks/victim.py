@@ -69,6 +69,52 @@ async def fail(stream: Stream) -> None:
     raise RuntimeError("a handler failed on purpose")
 
 
+async def fail_late(stream: Stream) -> None:
+    """Once the remote is done."""
+    async for _ in stream:
+        pass
+    raise RuntimeError("a handler failed late, on purpose")
+
+
+async def fail_cleaning_up(stream: Stream) -> None:
+    """In place of another failure."""
+    try:
+        await fail(stream)
+    finally:
+        raise KeyError("a handler failed while it cleaned up")
+
+
+async def fail_in_groups(stream: Stream) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(fail, stream)
+        nursery.start_soon(fail_cleaning_up, stream)
+
+
+async def recurse(stream: Stream) -> None:
+    await recurse(stream)
+
+
+async def exhaust(stream: Stream) -> None:
+    bytearray(2 * ADDRESS_SPACE)
+
+
+async def spawn(stream: Stream) -> None:
+    """Tasks that never end."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(trio.sleep_forever)
+
+
+async def ignore(stream: Stream) -> None:
+    """Takes no failure of the stream for an end."""
+    while True:
+        try:
+            await stream.receive_some()
+        except trio.BrokenResourceError:
+            await trio.sleep_forever()
+
+
 async def give_up(stream: Stream) -> None:
     """Returns at once, whatever the remote still sends."""
 
@@ -112,6 +158,13 @@ async def do_log(stream: Stream) -> None:
 HANDLERS = {
     "/attacks/hang": hang,
     "/attacks/fail": fail,
+    "/attacks/fail-late": fail_late,
+    "/attacks/fail-cleaning-up": fail_cleaning_up,
+    "/attacks/fail-in-groups": fail_in_groups,
+    "/attacks/recurse": recurse,
+    "/attacks/exhaust": exhaust,
+    "/attacks/spawn": spawn,
+    "/attacks/ignore": ignore,
     "/attacks/give-up": give_up,
     "/attacks/pour": pour,
     "/attacks/count": count,
