@@ -14,6 +14,7 @@ Source: multiformats/multiaddr; specs/addressing; for ``/p2p`` values specs/peer
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -54,9 +55,11 @@ else:
     from multiaddr import Multiaddr
 
 __all__ = [
-    "Multiaddr", "Part", "parse_peer_addr", "parse_user_addr", "parts", "protocols", "split_peer", "with_peer"
+    "Multiaddr", "Part", "leading_ip", "parse_peer_addr", "parse_user_addr", "parts", "protocols", "split_peer",
+    "with_peer",
 ]  # fmt: skip
 
+_IPS = frozenset((0x04, 0x29))
 _P2P = 0x01A5
 _CERTHASH = 0x01D2
 _UNIX = 0x0190
@@ -138,6 +141,13 @@ def parts(addr: Multiaddr) -> tuple[Part, ...]:
 def protocols(addr: Multiaddr) -> tuple[str, ...]:
     """The names of the parts, as ``("ip4", "tcp", "ws")``: much quicker than :func:`parts`, which writes values."""
     return tuple(protocol.name for _, protocol, _, _ in bytes_iter(addr.to_bytes()))
+
+
+def leading_ip(addr: Multiaddr) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that ``addr`` begins with, if it does; nothing behind it is looked at."""
+    for _, protocol, _, value in bytes_iter(addr.to_bytes()):
+        return ipaddress.ip_address(bytes(value)) if protocol.code in _IPS else None
+    return None
 
 
 def split_peer(addr: Multiaddr) -> tuple[Multiaddr, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from p2p.wire import varint
 from p2p.wire.addresses import (
     Multiaddr,
     Part,
+    leading_ip,
     parse_peer_addr,
     parse_user_addr,
     parts,
@@ -295,10 +297,14 @@ def test_sixty_four_names_are_cheap() -> None:
         assert time.thread_time() - start < 0.050
 
 
-def test_protocols() -> None:
+def test_protocols_and_the_leading_ip() -> None:
     for text in TEXTS:
         addr = parse_user_addr(text)
         assert protocols(addr) == tuple(part.protocol for part in parts(addr))
+        name, value = parts(addr)[0]
+        expected = ipaddress.ip_address(value or "") if name in ("ip4", "ip6") else None
+        assert leading_ip(addr) == expected
+    assert leading_ip(Multiaddr(b"")) is None
 
 
 def test_the_library_does_not_log_what_peers_write(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from p2p.wire.addresses import Multiaddr, parts
+from p2p.wire.addresses import Multiaddr, leading_ip
 
 _LOOPBACK, _LOCAL, _GLOBAL = range(3)
 
@@ -26,10 +26,9 @@ def believable(addr: Multiaddr, seen_at: Multiaddr) -> bool:
 
 
 def _reach(addr: Multiaddr) -> int | None:
-    first = parts(addr)[0]
-    if first.protocol not in ("ip4", "ip6") or first.value is None:
+    ip = leading_ip(addr)
+    if ip is None:
         return None
-    ip = ipaddress.ip_address(first.value)
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip
     if ip.is_loopback or ip.is_unspecified:  # dialing 0.0.0.0 leads to this machine too
