@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,10 @@ import pytest
 pytest_plugins = ["tests.leaks", "tests.skips", "tests.lifting"]
 
 HERE = Path(__file__).parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts us in the background has us ignore Ctrl-C, and all that we start inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deadlines of single examples say more about the machine than about the code; what must not be slow has tests
 # of its own. `too_slow` is silent for the same reason.

@@ -33,6 +33,9 @@ _PATIENCE: Final = 10
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 only when every step did what it should."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a shell: the node would inherit that, and not be interrupted.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m p2p.cli.demo", description=__doc__)
     parser.add_argument(
         "file", metavar="FILE", nargs="?", type=Path, help="what to send (default: 64 MiB of noise)"
