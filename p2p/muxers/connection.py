@@ -47,10 +47,9 @@ from p2p.wire.addresses import Multiaddr
 class MuxedConnection(Connection):
     """A raw stream, the secure channel over it, and the muxer session inside.
 
-    ``leftover`` holds sealed bytes received with the end of the handshake, ``unsent`` handshake bytes that are still
-    to go out first, and ``opened`` plaintext that came with the muxer's negotiation. With ``preface`` the muxer was
-    proposed lazily: its machine's bytes are the first plaintext sent, the answer is the first plaintext received, and
-    ``refused`` is called when that answer is no.
+    ``leftover``: sealed bytes received with the end of the handshake; ``opened``: plaintext that came with the muxer's
+    negotiation; ``unsent``: handshake bytes still to go out first. With ``preface`` the muxer was proposed lazily: what
+    it says is the first plaintext sent, its answer the first received, and ``refused`` is called when that is no.
     """
 
     def __init__(
@@ -197,7 +196,11 @@ class MuxedConnection(Connection):
         await trio.lowlevel.checkpoint()
         while not self._accepted:
             if self._no_more_come():
-                raise ConnectionLost(str(self._failure)) if self._failure is not None else trio.EndOfChannel
+                raise (
+                    ConnectionLost(self.lost or str(self._failure))
+                    if self._failure is not None
+                    else trio.EndOfChannel
+                )
             await self.waiters.wait(lambda: bool(self._accepted) or self._no_more_come())
         return self._accepted.popleft()
 
@@ -488,7 +491,8 @@ class MuxedConnection(Connection):
         if self.lost is None and self._failure is None:
             self.session.close(NORMAL_TERMINATION)
             self.flush()
-        self._lose(str(self._failure) if self._failure is not None else "closed")
+        lost = self._failure
+        self._lose(lost.reason if isinstance(lost, ConnectionLost) else str(lost or "closed"))
         if isinstance(self._failure, (RemoteProtocolError, NegotiationError)):
             with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not hear it

@@ -292,3 +292,19 @@ async def test_a_closed_stream_lingers_no_longer_than_it_may_on_an_idle_connecti
         assert left.connection.session.live_streams == 1
         await trio.sleep_until(closed + 100.1)
         assert left.connection.session.live_streams == 0
+
+
+async def test_a_loss_is_told_once(autojump_clock: trio.testing.MockClock) -> None:
+    left, right = connections_over(raw_pair())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lose, left)
+        stream = await left.open_stream()
+        await right._raw.aclose()
+        with pytest.raises(ConnectionLost) as caught:
+            await stream.receive_some()
+    assert str(caught.value) == "connection lost: the remote closed it"
+
+
+async def lose(connection: MuxedConnection) -> None:
+    with pytest.raises(ConnectionLost):
+        await connection.run()
