@@ -196,11 +196,7 @@ class MuxedConnection(Connection):
         await trio.lowlevel.checkpoint()
         while not self._accepted:
             if self._no_more_come():
-                raise (
-                    ConnectionLost(self.lost or str(self._failure))
-                    if self._failure is not None
-                    else trio.EndOfChannel
-                )
+                raise trio.EndOfChannel if self._failure is None else ConnectionLost(self.lost or "it failed")
             await self.waiters.wait(lambda: bool(self._accepted) or self._no_more_come())
         return self._accepted.popleft()
 

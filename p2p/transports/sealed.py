@@ -6,7 +6,9 @@ itself, since a stream of frames would cost it copies and wake-ups.
 
 from __future__ import annotations
 
-from p2p.abc import RawStream, SealedChannel
+from dataclasses import replace
+
+from p2p.abc import RawStream, SealedChannel, Secured
 from p2p.wire.addresses import Multiaddr
 
 
@@ -74,12 +76,6 @@ class SealedRaw:
     async def aclose(self) -> None:
         await self._raw.aclose()
 
-    def take_leftover(self) -> bytes:
-        """Sealed bytes received and not opened: the pump's."""
-        sealed, self._sealed = bytes(self._sealed), bytearray()
-        return sealed
-
-    def take_unsent(self) -> bytes:
-        """Sealed bytes the socket has not taken: they go before anything the pump sends."""
-        refused, self._refused = bytes(self._refused), bytearray()
-        return refused
+    def rest_of(self, secured: Secured) -> Secured:
+        """What the handshake gave, with the sealed bytes that are left of it now: received, and not sent."""
+        return replace(secured, leftover=bytes(self._sealed), unsent=bytes(self._refused))

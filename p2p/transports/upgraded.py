@@ -147,7 +147,9 @@ class Upgraded:
         sealed = SealedRaw(raw, secured.channel, leftover=secured.leftover, unsent=secured.unsent)
         inner = RawHandshake(sealed)
         muxer = await propose(inner, muxers, lazy=False, limits=self._limits.negotiation)
-        return self._connection_after(raw, secured, Role.DIALER, muxer, sealed, inner)
+        return self._connection(
+            raw, sealed.rest_of(secured), Role.DIALER, muxer, opened=inner.take_leftover()
+        )
 
     async def _upgrade_accepted(self, raw: RawStream) -> MuxedConnection:
         handshake = RawHandshake(raw)
@@ -167,7 +169,9 @@ class Upgraded:
         muxer = await respond(
             inner, self._muxers.__contains__, lambda: tuple(self._muxers), limits=self._limits.negotiation
         )
-        return self._connection_after(raw, secured, Role.RESPONDER, muxer, sealed, inner)
+        return self._connection(
+            raw, sealed.rest_of(secured), Role.RESPONDER, muxer, opened=inner.take_leftover()
+        )
 
     def _connection(
         self,
@@ -176,6 +180,7 @@ class Upgraded:
         role: Role,
         muxer: ProtocolId,
         *,
+        opened: bytes = b"",
         preface: Dialer | None = None,
         refused: Callable[[], None] | None = None,
     ) -> MuxedConnection:
@@ -189,33 +194,10 @@ class Upgraded:
             role=role,
             limits=self._limits,
             leftover=secured.leftover,
+            opened=opened,
             unsent=secured.unsent,
             preface=preface,
             refused=refused,
-        )
-
-    def _connection_after(
-        self,
-        raw: RawStream,
-        secured: Secured,
-        role: Role,
-        muxer: ProtocolId,
-        sealed: SealedRaw,
-        inner: RawHandshake,
-    ) -> MuxedConnection:
-        """The connection once the muxer was negotiated with questions and answers through ``sealed``."""
-        return MuxedConnection(
-            raw,
-            secured.channel,
-            self._muxers[muxer].session(role, now=trio.current_time()),
-            local_peer=self._local_peer,
-            remote_peer=secured.remote_peer,
-            remote_key=secured.remote_key,
-            role=role,
-            limits=self._limits,
-            leftover=sealed.take_leftover(),
-            opened=inner.take_leftover(),
-            unsent=sealed.take_unsent(),
         )
 
     @asynccontextmanager

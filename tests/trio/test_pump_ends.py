@@ -302,7 +302,7 @@ async def test_a_loss_is_told_once(autojump_clock: trio.testing.MockClock) -> No
         await right._raw.aclose()
         with pytest.raises(ConnectionLost) as caught:
             await stream.receive_some()
-    assert str(caught.value) == "connection lost: the remote closed it"
+    assert str(caught.value).count("connection lost") == 1
 
 
 async def lose(connection: MuxedConnection) -> None:
