@@ -211,7 +211,8 @@ def _check_parts(raw: bytes, max_translated: int) -> None:
         found.append((protocol, value))
         if len(found) > WIRE_LIMITS.max_address_parts:
             raise ValueError(f"more than {WIRE_LIMITS.max_address_parts} parts")
-    if any(protocol.code == _UNIX for protocol, _ in found[:-2]):
+    behind = found if found and found[-1][0].code != _P2P else found[:-1]
+    if any(protocol.code == _UNIX for protocol, _ in behind[:-1]):
         raise ValueError("a /unix path with more behind it than a peer id")
     others = bytearray()
     for (protocol, value), start, end in zip(found, starts, [*starts[1:], len(raw)], strict=True):

@@ -80,6 +80,8 @@ BYTES = [parse_user_addr(text).to_bytes() for text in TEXTS]
     )
 )
 @example(b"\x04\x7f")
+@example(b"\x90\x03\x01/\x35\x01a")  # a path takes all text behind it, names of hosts too
+@example(b"\x90\x03\n" + bytes(10) + b"5\x130--0------------00.")
 def test_any_bytes_are_canonical_or_refused(raw: bytes) -> None:
     try:
         addr = parse_peer_addr(raw)
