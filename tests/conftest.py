@@ -17,11 +17,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background has us ignore Ctrl-C, and all that we start inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A change is judged by the same examples each time: what CI finds must be of the change. Elsewhere they are random.
+IN_CI = bool(os.environ.get("CI"))
+
 # Deadlines of single examples say more about the machine than about the code; what must not be slow has tests
 # of its own. `too_slow` is silent for the same reason.
 hypothesis.settings.register_profile(
     "tests",
     deadline=None,
+    derandomize=IN_CI,
     max_examples=40,
     stateful_step_count=30,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
