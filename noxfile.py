@@ -94,7 +94,8 @@ def attacks(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Other implementations, at their current releases; needs ``go`` and ``npm``."""
     install(session, "test")
-    pytest(session, "-m", "interop", "-s")
+    # A peer that is built for the first time takes its time, and is not hung.
+    pytest(session, "-m", "interop", "-s", "-o", "faulthandler_timeout=0")
 
 
 @nox.session
