@@ -34,7 +34,7 @@ class WireLimits:
     max_rsa_bits: int = 8192
     #: A signed envelope: it travels inside identify, whose messages end at 8 KiB.
     max_envelope: int = 8 * KIB
-    #: Addresses a peer record may hold, and how many of them are read (and written): a hostile one takes up to 0.3 ms
+    #: Addresses a peer record may hold, and how many of them are read (and written): a hostile one takes 2 to 3 ms
     #: of the only event loop, and what identify brings is read twice in one go.
     max_record_addrs: int = 128
     max_record_addrs_read: int = 64
@@ -165,10 +165,8 @@ class PeerstoreLimits:
     max_unconnected_addrs: int = 200_000
     #: Signed records kept (go: 100,000).
     max_records: int = 100_000
-    #: How long an address is believed: told by the peer, while it is only passing by, and after its last
-    #: connection (go: 1 h, 2 min, 15 min).
+    #: How long an address is believed: told by the peer, and after its last connection (go: 1 h, 15 min).
     address_ttl: float = 3600.0
-    temporary_ttl: float = 120.0
     recent_ttl: float = 900.0
 
 
