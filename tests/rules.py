@@ -180,7 +180,9 @@ def no_import_in_function(module: Module) -> Iterator[str]:
 #: Where Trio may be imported: whole packages, modules, and last names.
 TRIO_PACKAGES = ("p2p.host", "p2p.transports", "p2p.testing", "p2p.cli", "p2p.discovery")
 TRIO_MODULES = ("p2p.errors", "p2p.abc", "p2p.events", "p2p.streams")
-TRIO_NAMES = frozenset({"service", "channel", "connection", "stream", "endpoint", "select", "waiting"})
+TRIO_NAMES = frozenset(
+    {"service", "channel", "connection", "stream", "endpoint", "ending", "select", "waiting"}
+)
 #: Protocols of one file each, service and codec in one.
 TRIO_PROTOCOLS = ("p2p.protocols.ping", "p2p.protocols.fetch", "p2p.protocols.perf", "p2p.protocols.echo")
 #: What a pure module has no business with: other runtimes, clocks, randomness, the outside world.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import trio
 
@@ -35,6 +34,7 @@ from p2p.errors import (
 from p2p.identity import PeerId, PublicKey
 from p2p.limits import Limits
 from p2p.muxers.deadlines import Deadlines
+from p2p.muxers.ending import Ending
 from p2p.muxers.outbox import Outbox
 from p2p.muxers.scratch import scratch
 from p2p.muxers.session import MuxerSession, SessionStream, Touched
@@ -90,17 +90,12 @@ class MuxedConnection(Connection):
         self._accepted: deque[MuxedStream] = deque()
         self._openers = trio.lowlevel.ParkingLot()
         self._router: StreamRouter | None = None
-        self._scope: trio.CancelScope | None = None
         self._parked: trio.CancelScope | None = None
-        self._failure: Exception | None = None
-        #: Why nothing can be sent any more; "" while sending works.
-        self._mute = ""
         self._received = 0
         self.limits = limits
         self.session = session
         self.waiters = Waiters()
-        #: Why the connection is over, for people; None while it lives.
-        self.lost: str | None = None
+        self._ending = Ending(raw, session, self._outbox, limits=limits, changed=self.changed)
 
     def __repr__(self) -> str:
         return f"<connection {self._direction.value} {self._remote_peer}>"
@@ -135,7 +130,12 @@ class MuxedConnection(Connection):
 
     @property
     def closing(self) -> bool:
-        return self.lost is not None or self.session.closed_by_us or self.session.closed_by_remote is not None
+        return self._ending.closing
+
+    @property
+    def lost(self) -> str | None:
+        """Why the connection is over, for people; None while it lives."""
+        return self._ending.lost
 
     @property
     def streams(self) -> Sequence[MuxedStream]:
@@ -196,7 +196,11 @@ class MuxedConnection(Connection):
         await trio.lowlevel.checkpoint()
         while not self._accepted:
             if self._no_more_come():
-                raise trio.EndOfChannel if self._failure is None else ConnectionLost(self.lost or "it failed")
+                raise (
+                    trio.EndOfChannel
+                    if self._ending.failure is None
+                    else ConnectionLost(self.lost or "it failed")
+                )
             await self.waiters.wait(lambda: bool(self._accepted) or self._no_more_come())
         return self._accepted.popleft()
 
@@ -205,22 +209,23 @@ class MuxedConnection(Connection):
 
     async def run(self, router: StreamRouter | None = None) -> None:
         """Pump until either side's goodbye is drained, ``abort``, or a failure; see :meth:`p2p.abc.Connection.run`."""
-        if self._scope is not None:
+        ending = self._ending
+        if ending.scope is not None:
             raise LocalProtocolError("the pump of this connection runs already, or has run")
         self._router = router
         try:
             async with trio.open_nursery() as nursery:
-                self._scope = nursery.cancel_scope
-                if self.lost is None:
+                ending.scope = nursery.cancel_scope
+                if ending.lost is None:
                     nursery.start_soon(self._write)
                     await self._read()
                 nursery.cancel_scope.cancel()
-            if self._mute and self._failure is None:
-                self._transport_ended(self._mute)
+            if ending.mute and ending.failure is None:
+                ending.transport_ended(ending.mute)
         finally:
             await self._end()
-        if self._failure is not None:
-            raise self._failure
+        if ending.failure is not None:
+            raise ending.failure
 
     async def _read(self) -> None:
         buffers = scratch()
@@ -232,15 +237,15 @@ class MuxedConnection(Connection):
                 sealed, self._leftover = self._leftover, b""
                 buffers.cipher[: len(sealed)] = sealed
                 self._take(buffers.cipher[: len(sealed)])
-            while not self._finished():
+            while not self._ending.finished:
                 while self.session.congested:
                     await self.waiters.wait(lambda: not self.session.congested)
                 carried = len(self._leftover)
                 n = await self._raw.receive_into(buffers.cipher[carried:])
                 if not n:
-                    self._transport_ended("the remote closed it")
+                    self._ending.transport_ended("the remote closed it")
                     return
-                if self.lost is not None or self._failure is not None:
+                if self.lost is not None or self._ending.failure is not None:
                     return  # it ended while these bytes arrived
                 self._received += n
                 if carried:
@@ -250,7 +255,7 @@ class MuxedConnection(Connection):
         except (RemoteProtocolError, NegotiationError) as error:
             self._refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._transport_ended(str(error))
+            self._ending.transport_ended(str(error))
 
     def _take(self, sealed: memoryview) -> None:
         """Open frames, feed the session, let the touched streams act, and answer, all without a suspension."""
@@ -305,13 +310,13 @@ class MuxedConnection(Connection):
             while True:
                 if self._outbox.refused:
                     await self._send_refused()
-                elif self._outbox.wants_flush and not self._mute:
+                elif self._outbox.wants_flush and not self._ending.mute:
                     self.flush()
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._rest()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._cannot_send(error)
+            self._ending.cannot_send(error)
         except RemoteProtocolError as error:
             self._refuse(error)
 
@@ -325,7 +330,7 @@ class MuxedConnection(Connection):
             if not waiting.cancelled_caught:
                 break
         else:
-            self._fail(ConnectionLost(f"the remote took no bytes for {self.limits.write:g} seconds"))
+            self._ending.fail(ConnectionLost(f"the remote took no bytes for {self.limits.write:g} seconds"))
             return
         self._outbox.send_refused()
         if not self._outbox.refused:
@@ -364,20 +369,20 @@ class MuxedConnection(Connection):
 
         A socket that broke ends the connection, which the next operation of each stream tells.
         """
-        if self._mute or self.lost is not None:
+        if self._ending.mute or self.lost is not None:
             return
         if self._outbox.wants_flush:
             try:
                 everything = self._outbox.flush(trio.current_time())
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._cannot_send(error)
+                self._ending.cannot_send(error)
                 return
             if not everything:
                 self.flush_soon()
             self._wake_by(self._next_timer())  # a ping may have gone out, or a stream been left to linger
             self.changed()
-        if self._scope is not None and self._finished():
-            self._scope.cancel()
+        if self._ending.finished:
+            self._ending.stop()
 
     def changed(self) -> None:
         """The books changed: wake who waits for that, and one of those that wait for a slot to open a stream."""
@@ -415,38 +420,13 @@ class MuxedConnection(Connection):
         self._fronts.pop(stream.books, None)
         self._negotiating.discard(stream)
 
-    def _may_end(self) -> bool:
-        return self.closing and not self.session.live_streams
-
-    def _finished(self) -> bool:
-        return self._may_end() and not self._outbox.wants_flush
-
-    def _fail(self, failure: Exception) -> None:
-        """Take the first failure as the reason, and stop both tasks."""
-        if self._failure is None and self.lost is None:
-            self._failure = failure
-        if self._scope is not None:
-            self._scope.cancel()
-        self.changed()
-
-    def _transport_ended(self, reason: str) -> None:
-        """No more bytes come: as it should be after a goodbye that was drained, and a failure otherwise."""
-        if not self._may_end():
-            self._fail(ConnectionLost(self._mute or reason or "the transport broke"))
-
-    def _cannot_send(self, error: Exception) -> None:
-        """Sending failed. What the remote said before it went may still be there to read, for a moment."""
-        self._mute = str(error) or "the transport broke"
-        if self._scope is not None:
-            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.limits.goaway)
-
     def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
         """The remote broke the rules: tell it, at the end if the socket takes nothing now; read nothing more."""
         if isinstance(error, NoCommonProtocol) and self._refused is not None:
             self._refused()
         self.session.close(error.code if isinstance(error, RemoteProtocolError) else NORMAL_TERMINATION)
         self.flush()
-        self._fail(error)
+        self._ending.fail(error)
 
     def go_away(self) -> None:
         """Say that no new streams are taken; those open go on. Never waits; idempotent."""
@@ -459,42 +439,32 @@ class MuxedConnection(Connection):
         self.session.close(code)
         self.flush()
         self._lose("aborted on this side")
-        if self._scope is not None:
-            self._scope.cancel()
+        self._ending.stop()
 
     async def aclose(self) -> None:
         """Say goodbye, give open streams ``limits.shutdown_grace``, then end; at once if cancelled or never run."""
         try:
-            if self.lost is None and self._scope is not None:
+            if self.lost is None and self._ending.scope is not None:
                 self.go_away()
                 with trio.move_on_after(self.limits.shutdown_grace):
                     await self.waiters.wait(lambda: self.lost is not None)
         finally:
             self.abort()
-            if self._scope is None:
+            if self._ending.scope is None:
                 await self._raw.aclose()
         await trio.lowlevel.checkpoint()
 
     def _lose(self, reason: str) -> None:
-        if self.lost is None:
-            self.lost = reason
+        if self._ending.lost is None:
+            self._ending.lost = reason
         for stream in tuple(self._fronts.values()):
             stream.wake()
         self.changed()
 
     async def _end(self) -> None:
         """However the pump ended: everybody told, with one last word the remote too, the socket closed."""
-        if self.lost is None and self._failure is None:
+        if self.lost is None and self._ending.failure is None:
             self.session.close(NORMAL_TERMINATION)
             self.flush()
-        lost = self._failure
-        self._lose(lost.reason if isinstance(lost, ConnectionLost) else str(lost or "closed"))
-        if isinstance(self._failure, (RemoteProtocolError, NegotiationError)):
-            with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not hear it
-                    while self._outbox.refused:
-                        await self._raw.wait_writable()
-                        self._outbox.send_refused()
-                    self._outbox.flush(trio.current_time())
-        with trio.CancelScope(deadline=trio.current_time() + self.limits.goaway, shield=True):
-            await self._raw.aclose()
+        self._lose(self._ending.reason)
+        await self._ending.close_socket()
