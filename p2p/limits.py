@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,20 @@ class PingLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PerfLimits:
+    """Perf (specs/perf): what a peer may make us send and receive, only to measure it."""
+
+    #: One stream from its first byte to its last, on both sides; absolute. A remote that does not read is held no
+    #: longer, and some 64 KiB wait for it meanwhile.
+    timeout: float = 300.0
+    #: Bytes on one stream, each way. A peer may ask for 2^64 and stop when it has measured enough (specs/perf): it is
+    #: sent this much, and then a reset.
+    max_bytes: int = 16 * GIB
+    #: Streams answered at once per peer (js: 1; some measure several at a time).
+    streams_per_peer: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class PeerstoreLimits:
     """What is remembered of peers."""
 
@@ -199,6 +214,7 @@ class Limits:
     yamux: YamuxLimits = field(default_factory=YamuxLimits)
     identify: IdentifyLimits = field(default_factory=IdentifyLimits)
     ping: PingLimits = field(default_factory=PingLimits)
+    perf: PerfLimits = field(default_factory=PerfLimits)
     peerstore: PeerstoreLimits = field(default_factory=PeerstoreLimits)
 
     #: Accepting or dialing one connection, from the first byte to the muxer (js, rust: 10 s); absolute.

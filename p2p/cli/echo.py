@@ -6,8 +6,6 @@ import argparse
 import hashlib
 import os
 import stat
-import sys
-import threading
 from dataclasses import dataclass, field
 from typing import Final, Never, Protocol
 
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from p2p.abc import Stream
 from p2p.cli.hosts import dialing_host, peer_address
 from p2p.cli.output import Output, size
+from p2p.cli.progress import progress_bar
 from p2p.cli.standard_streams import read_chunk, write_all
 from p2p.errors import RemoteProtocolError
 from p2p.protocols.echo import ECHO
@@ -24,10 +23,6 @@ from p2p.protocols.identify import Identify
 
 _STDIN: Final = 0
 _STDOUT: Final = 1
-
-# One process, and no thread of a library in it: tqdm would watch its bars with one.
-tqdm.monitor_interval = 0
-tqdm.set_lock(threading.RLock())
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -65,7 +60,7 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
     async with dialing_host([Identify()]) as host:
         start = trio.current_time()
         async with await host.open_stream(arguments.addr, ECHO) as stream:
-            with _progress(output) as bar:
+            with progress_bar(output, _stdin_size()) as bar:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_send, stream, sent)
                     await _receive(stream, sent, received, bar)
@@ -105,17 +100,6 @@ async def _receive(stream: Stream, sent: _Tally, received: _Tally, bar: tqdm[Nev
         )
 
 
-def _progress(output: Output) -> tqdm[Never]:
-    """A bar on stderr, if that is a terminal."""
+def _stdin_size() -> int | None:
     status = os.fstat(_STDIN)
-    total = status.st_size if stat.S_ISREG(status.st_mode) else None
-    hidden = output.as_json or not sys.stderr.isatty()
-    return tqdm(
-        total=total,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        file=sys.stderr,
-        disable=hidden,
-        leave=False,
-    )
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

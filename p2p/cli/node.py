@@ -1,4 +1,4 @@
-"""``p2p node``: a host that answers identify, ping and echo, and tells what happens to it."""
+"""``p2p node``: a host that answers identify, ping, echo and perf, and tells what happens to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from p2p.events import AddressesChanged, Connected, Disconnected, Event, EventsL
 from p2p.host import Host
 from p2p.protocols.echo import Echo
 from p2p.protocols.identify import Identify
+from p2p.protocols.perf import Perf
 from p2p.protocols.ping import Ping
 from p2p.transports.tcp import TCP
 from p2p.wire.addresses import parse_user_addr
@@ -22,7 +23,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     parser = commands.add_parser(
         "node",
         help="run a host that others can dial",
-        description="Listen, answer identify, ping and echo, and print what happens until interrupted.",
+        description="Listen, answer identify, ping, echo and perf, and print what happens until interrupted.",
     )
     parser.add_argument(
         "--listen",
@@ -40,7 +41,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
 async def run(arguments: argparse.Namespace, output: Output) -> None:
     identity, _ = identity_of(arguments.key, "ed25519")
     listen = arguments.listen or [parse_user_addr("/ip4/127.0.0.1/tcp/0")]
-    services: list[Service] = [Identify(), Ping(), Echo()]
+    services: list[Service] = [Identify(), Ping(), Echo(), Perf()]
     async with (
         Host(identity, transports=[TCP()], listen=listen, services=services) as host,
         host.events() as events,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 
 import pytest
 import trio
@@ -304,15 +305,16 @@ async def test_answers_at_once_are_bounded(autojump_clock: Clock) -> None:
     limits = Limits(identify=IdentifyLimits(streams_per_peer=2))
     alice = Identify()
     async with two_hosts([alice], limits=limits) as hosts:
-        alice._answering[hosts.bob.peer_id] = 2  # two that do not read what they asked for
-        stream = await hosts.bob.open_stream(hosts.alice.peer_id, IDENTIFY)
-        with pytest.raises(StreamReset):
-            await read_identification(stream, LIMITS)
-        alice._answering[hosts.bob.peer_id] = 1
+        with ExitStack() as others:  # that do not read what they asked for
+            for _ in range(2):
+                others.enter_context(alice._answering.one_more(hosts.bob.peer_id, 2))
+            stream = await hosts.bob.open_stream(hosts.alice.peer_id, IDENTIFY)
+            with pytest.raises(StreamReset):
+                await read_identification(stream, LIMITS)
         async with await hosts.bob.open_stream(hosts.alice.peer_id, IDENTIFY) as stream:
             assert (await read_identification(stream, LIMITS)).peer_id == hosts.alice.peer_id
         await trio.testing.wait_all_tasks_blocked()
-        assert alice._answering == {hosts.bob.peer_id: 1}
+        assert len(alice._answering) == 0
 
 
 async def test_lost_events_are_made_up_for(autojump_clock: Clock) -> None:

@@ -18,11 +18,12 @@ import trio
 from p2p.abc import Connection, Handler, HostView, ProtocolId, Stream
 from p2p.errors import NegotiationError, P2PError
 from p2p.events import Connected, Disconnected, EventsLost, PeerIdentified
-from p2p.identity import PeerId, PeerRecord
+from p2p.identity import PeerRecord
 from p2p.limits import IdentifyLimits
 from p2p.protocols.identify.codec import split
 from p2p.protocols.identify.reach import believable
 from p2p.protocols.identify.state import Exchange, Identification
+from p2p.resources.per_peer import PerPeer
 from p2p.streams import MessageReader
 from p2p.version import DISTRIBUTION, VERSION
 from p2p.wire.addresses import Multiaddr, split_peer
@@ -66,7 +67,7 @@ class Identify:
         self._agent_version = agent_version
         self._host: HostView | None = None
         self._asked: dict[Connection, _Asked] = {}
-        self._answering: dict[PeerId, int] = {}
+        self._answering = PerPeer()
         self._record: tuple[tuple[Multiaddr, ...], int, bytes] = ((), 0, b"")
 
     @property
@@ -183,23 +184,20 @@ class Identify:
 
     async def _answer(self, stream: Stream) -> None:
         host = self._host
-        peer = stream.connection.remote_peer
-        answering = self._answering.get(peer, 0)
-        if host is None or answering >= host.limits.identify.streams_per_peer:
+        if host is None:
             stream.reset()
             return
-        self._answering[peer] = answering + 1
-        try:
-            with trio.move_on_after(host.limits.identify.timeout) as deadline:
-                parts = split(self._describe(host, stream.connection), host.limits.identify)
+        limits = host.limits.identify
+        with self._answering.one_more(stream.connection.remote_peer, limits.streams_per_peer) as allowed:
+            if not allowed:
+                stream.reset()
+                return
+            with trio.move_on_after(limits.timeout) as deadline:
+                parts = split(self._describe(host, stream.connection), limits)
                 await stream.send_all(b"".join(map(encode_frame, parts)))
                 await stream.send_eof()
             if deadline.cancelled_caught:
                 stream.reset()
-        finally:
-            self._answering[peer] -= 1
-            if not self._answering[peer]:
-                del self._answering[peer]
 
     def _describe(self, host: HostView, connection: Connection) -> IdentifyMessage:
         addrs = tuple(split_peer(addr)[0] for addr in host.addrs[: host.limits.identify.max_addrs])
