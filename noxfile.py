@@ -98,6 +98,24 @@ def interop(session: nox.Session) -> None:
     pytest(session, "-m", "interop", "-s", "-o", "faulthandler_timeout=0")
 
 
+@nox.session(name="bench-micro")
+def bench_micro(session: nox.Session) -> None:
+    """The pure code by itself, call by call."""
+    install(session, "bench")
+    told = Path(session.create_tmp()) / "micro.json"
+    measuring = ("--benchmark-max-time=0.5", "--benchmark-columns=median,iqr,ops", "--benchmark-sort=name")
+    session.run(
+        "python", "-m", "pytest", "-q", "benchmarks", *measuring, f"--benchmark-json={told}", *session.posargs
+    )
+
+
+@nox.session(name="bench-macro")
+def bench_macro(session: nox.Session) -> None:
+    """Two processes of ours beside the floor; ``-- --quick`` only sees that it runs, ``-- --help`` tells the rest."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks.macro", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, where a warning is an error, and everything in it that runs."""

@@ -7,7 +7,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import trio
 
@@ -25,17 +26,21 @@ from p2p.errors import (
 )
 from p2p.host import Host
 from p2p.identity import Identity, PeerId
+from p2p.limits import DEFAULT_LIMITS
 from p2p.muxers.yamux import Yamux
 from p2p.protocols.identify import Identify
 from p2p.protocols.ping import PING, Ping, Rounds
 from p2p.security.noise import Noise
 from p2p.streams import read_exactly
 from p2p.wire.addresses import parse_user_addr, split_peer, with_peer
+from tests.interop.ours_bench import Bench
 from tests.interop.ours_handlers import ECHO, HALF, HALF_FIRST, RESET, RESET_ME, SINK, Tallies, drain
 from tests.interop.payload import blocks
 
 DEFAULT_TIMEOUT_MS = 20_000
 LONGEST_LINE = 1 << 20  # bytes
+#: A thousand connections at once are a benchmark.
+LIFTED = replace(DEFAULT_LIMITS, connections=4096, inbound_connections=4096)
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -85,8 +90,9 @@ def _all_of(error: BaseException) -> Iterator[BaseException]:
 class Commands:
     """What the contract names, on one host. Each command fills the answer it is given."""
 
-    def __init__(self, host: Host, identify: Identify, tallies: Tallies) -> None:
+    def __init__(self, host: Host, identify: Identify, tallies: Tallies, bench: Bench) -> None:
         self._host = host
+        self._bench = bench
         self._identify = identify
         self._tallies = tallies
 
@@ -108,6 +114,8 @@ class Commands:
                 return await self._close_connections(answer)
             case "wrong_peer":
                 return await self._wrong_peer(request.get("addr", ""), answer)
+            case command if self._bench.knows(command):
+                return await self._bench.execute(request, answer)
         connection = await self._connect(request)
         remote = connection.remote_peer
         size, seed = request.get("bytes", 0), request.get("seed", 0)
@@ -305,7 +313,13 @@ class Lines:
             await write_all(1, json.dumps(line).encode() + b"\n")
 
 
-async def execute_lines(commands: Commands, lines: Lines) -> None:
+class Answering(Protocol):
+    """What executes the contract's commands."""
+
+    async def answer(self, request: Request) -> Answer: ...
+
+
+async def execute_lines(commands: Answering, lines: Lines) -> None:
     """Answer what stdin asks, each command in a task of its own, until ``quit`` or its end."""
 
     async def answer(request: Request) -> None:
@@ -341,15 +355,23 @@ async def run(flags: argparse.Namespace) -> None:
         if value not in known:
             sys.exit(f"--{flag} {value}: not supported")
     identify, tallies, lines = Identify(agent_version="interop-ours"), Tallies(), Lines()
+
+    def another() -> Host:
+        """One of a crowd: as this peer, under an identity of its own."""
+        identity = Identity.generate()
+        return Host(identity, security=[Noise(identity)], muxers=[muxers[flags.muxer]], limits=LIFTED)
+
     async with Host(
         identity,
         security=[security[flags.security]],
         muxers=[muxers[flags.muxer]],
         listen=flags.listen,
         services=[identify, Ping()],
+        limits=LIFTED,
     ) as host:
-        with tallies.serve(host):
-            async with trio.open_nursery() as nursery, host.events() as events:
+        async with trio.open_nursery() as nursery, host.events() as events:
+            bench = Bench(host, nursery, another)
+            with tallies.serve(host), bench.serve():
 
                 async def watch() -> None:
                     async for _ in events:
@@ -358,7 +380,7 @@ async def run(flags: argparse.Namespace) -> None:
                 nursery.start_soon(watch)
                 addrs = [str(addr) for addr in host.addrs]
                 await lines.write({"event": "ready", "peer_id": str(host.peer_id), "addrs": addrs})
-                await execute_lines(Commands(host, identify, tallies), lines)
+                await execute_lines(Commands(host, identify, tallies, bench), lines)
                 nursery.cancel_scope.cancel()
 
 

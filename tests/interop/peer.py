@@ -14,7 +14,8 @@ import trio
 LONGEST_LINE = 1 << 20  # bytes: the longest answer is an identify with every address
 STDERR_KEPT = 64 * 1024  # bytes, of the end
 READY_TIMEOUT = 30  # seconds: node takes one on a quiet machine
-CALL_TIMEOUT = 30  # seconds: longer than a command's own default of 20
+COMMAND_TIMEOUT = 20  # seconds: a command's own default
+CALL_TIMEOUT = 30  # seconds: longer than that
 QUIT_GRACE = 3  # seconds from the end of stdin to the kill
 LAST_WORDS = 1  # seconds from the exit to the end of its stdout and stderr
 REAP_TIMEOUT = 5  # seconds from the kill to the exit code
@@ -83,19 +84,23 @@ class Peer:
         """The exit code, negative for a signal; ``None`` while it runs."""
         return None if self._process is None else self._process.returncode
 
-    async def call(self, command: str, **arguments: object) -> Answer:
+    async def call(self, command: str, *, timeout_ms: int | None = None, **arguments: object) -> Answer:
         """Send one command and return its answer.
 
         Raises :exc:`PeerError` when the peer says that it failed, :exc:`PeerDied` when there will be no
-        answer, and ``trio.TooSlowError`` after 30 s. Cancelled, the command runs on in the peer and its
-        answer is dropped.
+        answer, and ``trio.TooSlowError`` after 30 s, or 10 s after ``timeout_ms`` when there is one. Cancelled,
+        the command runs on in the peer and its answer is dropped.
         """
         call_id = _CallId(self._next_id)
         self._next_id += 1
+        patience: float = CALL_TIMEOUT
+        if timeout_ms is not None:
+            arguments["timeout_ms"] = timeout_ms
+            patience = timeout_ms / 1000 + CALL_TIMEOUT - COMMAND_TIMEOUT
         line = json.dumps({"id": call_id, "command": command, **arguments}).encode() + b"\n"
         call = self._calls[call_id] = _Call()
         try:
-            with trio.fail_after(CALL_TIMEOUT):
+            with trio.fail_after(patience):
                 await self._send(line)
                 await call.done.wait()
         finally:

@@ -1,0 +1,100 @@
+"""``python -m benchmarks.macro`` and ``python -m benchmarks.compare``: measure, write the record, say what failed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from benchmarks import implementations, machine, ratios, record
+from benchmarks.macro import imports, runner
+from benchmarks.macro.works import MPLEX, WORKS, shrunk
+
+RESULTS = Path(__file__).resolve().parent / "results"
+IDLE = (200, 1000)  # connections
+FILES = 16_384  # open files a process may want: two for each connection, and some
+SHRINK = 64  # by how much --quick makes all of it smaller
+
+
+def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 1 when a ratio that is asserted does not hold, or ours failed at something."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{kind}")
+    parser.add_argument("--repeats", type=int, default=5, help="of each work; the median counts")
+    parser.add_argument("--only", action="append", default=[], metavar="WORK", help="may be given again")
+    parser.add_argument("--peers", help="comma-separated, in place of all", default=",".join(names))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, once: only to see that it runs")
+    parser.add_argument("--out", type=Path, help="the file to write, in place of one in benchmarks/results")
+    flags = parser.parse_args(arguments)
+    if not flags.quick:
+        _raise_files()
+    begin = time.monotonic()
+    facts = machine.facts()
+    found, missing = implementations.gather(flags.peers.split(","))
+    for name, why in missing.items():
+        say(f"{name} is missing: {why.splitlines()[0]}")
+    works = trio.run(_measure, found, flags)
+    record.add_ratios(works)
+    result = {
+        "schema": record.SCHEMA,
+        "kind": kind,
+        "machine": facts,
+        "load_after": list(os.getloadavg()),
+        "minutes": round((time.monotonic() - begin) / 60, 1),
+        "implementations": {
+            **{each.name: {"version": each.version} for each in found},
+            **{name: {"missing": why} for name, why in missing.items()},
+        },
+        "works": works,
+    }
+    out = flags.out or RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
+    record.write(out, result)
+    say(f"{out}, after {result['minutes']} minutes")
+    problems = ratios.broken(result, timed=not flags.quick)
+    for problem in problems:
+        say(f"FAILED: {problem}")
+    return 1 if problems else 0
+
+
+async def _measure(found: Sequence[runner.Implementation], flags: argparse.Namespace) -> list[dict[str, Any]]:
+    repeats = 1 if flags.quick else flags.repeats
+    wanted = [work for work in [*WORKS, MPLEX] if not flags.only or work.name in flags.only]
+    if flags.quick:
+        wanted = [shrunk(work, SHRINK) for work in wanted]
+    told = await runner.run([work for work in wanted if not work.link], found, repeats=repeats, say=say)
+    real = [each for each in found if each.name not in implementations.FLOORS]
+    if not flags.only or "idle" in flags.only:
+        counts = [max(count // SHRINK, 1) for count in IDLE] if flags.quick else IDLE
+        plain = [each for each in found if each.name == "floor-plain"]
+        told += await runner.idle([*plain, *real], counts, repeats=min(repeats, 2), say=say)
+    if not flags.only or "start" in flags.only:
+        told.append(await runner.starts(real, repeats=repeats, say=say))
+    if not flags.only or "import" in flags.only:
+        say("import")
+        pythons = {"floor": ([sys.executable], "trio"), "ours": ([sys.executable], "p2p")}
+        known = {each.name for each in found}
+        told.append(
+            await trio.to_thread.run_sync(
+                imports.measure, {name: it for name, it in pythons.items() if name in known}, repeats
+            )
+        )
+    return told
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _raise_files() -> None:
+    """The soft limit of open files; whoever is started by us inherits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

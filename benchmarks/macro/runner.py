@@ -1,0 +1,297 @@
+"""Run works on pairs of processes, every implementation in turn within each repeat.
+
+The pairs live for the whole run and wait while others work: what one minute does to the machine, it does to all of
+them. A work that fails for one implementation is told as failed, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from benchmarks import record
+from benchmarks.macro.works import Figure, Work
+from tests.interop.peer import Peer, PeerDied, PeerError
+
+WORK_TIMEOUT = 60  # seconds for one measurement
+SETTLE_TIMEOUT = 10  # seconds for a process to fall idle
+SETTLE_STEP = 0.25  # seconds between two looks
+SETTLED = 0.004  # CPU seconds in one step that still count as idle
+
+Json = record.Json
+Say = Callable[[str], None]
+
+#: What can go wrong with one implementation without an end to the run.
+FAILURES = (PeerDied, PeerError, trio.TooSlowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """How to start one, and what it is."""
+
+    name: str
+    command: Sequence[str]
+    version: str
+    flags: Sequence[str] = ()
+    muxers: frozenset[str] = frozenset({"yamux"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pair runs: what its commands begin with, and where its listener listens."""
+
+    listener: Sequence[str] = ()
+    dialer: Sequence[str] = ()
+    addr: str = "/ip4/127.0.0.1/tcp/0"
+
+
+LOOPBACK = Place()
+
+
+class Pair:
+    """Two processes of one implementation."""
+
+    def __init__(self, listener: Peer, dialer: Peer) -> None:
+        self.listener = listener
+        self.dialer = dialer
+
+    async def call(self, command: str, **arguments: Any) -> Mapping[str, Any]:
+        """Have the dialer do something with the listener."""
+        timeout = WORK_TIMEOUT * 1000
+        return await self.dialer.call(command, timeout_ms=timeout, addr=self.listener.addr, **arguments)
+
+    async def used(self, *, settle: bool = False) -> tuple[float, float]:
+        """CPU seconds since they started: the dialer's, the listener's."""
+        dialer = await self.dialer.call("bench_usage", settle=settle)
+        listener = await self.listener.call("bench_usage", settle=settle)
+        return dialer["cpu_micros"] / 1e6, listener["cpu_micros"] / 1e6
+
+    async def settle(self) -> None:
+        """Wait until both are idle and have thrown away what they could, as far as they can be told to."""
+        with trio.move_on_after(SETTLE_TIMEOUT):
+            before = await self.used()
+            while True:
+                await trio.sleep(SETTLE_STEP)
+                after = await self.used()
+                if all(then - now < SETTLED for now, then in zip(before, after, strict=True)):
+                    break
+                before = after
+        await self.used(settle=True)
+
+    async def resident(self) -> tuple[int, int]:
+        """Bytes of memory that are really there: the dialer's, the listener's."""
+        return await _resident(self.dialer), await _resident(self.listener)
+
+
+async def _resident(peer: Peer) -> int:
+    pid = (await peer.call("bench_usage"))["pid"]
+    pages = (await trio.Path(f"/proc/{pid}/statm").read_text()).split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+@asynccontextmanager
+async def pair(implementation: Implementation, muxer: str, place: Place = LOOPBACK) -> AsyncIterator[Pair]:
+    """Start a listener, then a dialer."""
+    flags = [*implementation.flags, f"--muxer={muxer}"]
+    command = implementation.command
+    listener = Peer(implementation.name, [*place.listener, *command], listen=[place.addr], flags=flags)
+    dialer = Peer(implementation.name, [*place.dialer, *command], flags=flags)
+    async with listener, dialer:
+        yield Pair(listener, dialer)
+
+
+@dataclass
+class _Taken:
+    """What the repeats of one implementation gave."""
+
+    values: list[float] = field(default_factory=list)
+    cpu: list[tuple[float, float]] = field(default_factory=list)
+    extra: list[Json] = field(default_factory=list)
+    failed: str = ""
+
+    def take(self, figure: Figure, cpu: tuple[float, float] | None) -> None:
+        self.values.append(figure.value)
+        self.extra.append(dict(figure.extra))
+        if cpu is not None:
+            self.cpu.append(cpu)
+
+    def result(self) -> Json:
+        if self.failed or not self.values:
+            return {"failed": self.failed or "nothing was measured"}
+        return record.summary(self.values, self.cpu, self.extra)
+
+
+async def run(
+    works: Sequence[Work],
+    implementations: Sequence[Implementation],
+    *,
+    repeats: int,
+    say: Say,
+    place: Place = LOOPBACK,
+) -> list[Json]:
+    """Measure all of it at one place; works of different muxers get pairs of their own."""
+    told = []
+    for muxer in dict.fromkeys(work.muxer for work in works):
+        able = [each for each in implementations if muxer in each.muxers]
+        if not able:
+            continue
+        async with AsyncExitStack() as stack:
+            pairs: dict[str, Pair] = {}
+            broken: dict[str, str] = {}
+            for each in able:
+                try:
+                    pairs[each.name] = await stack.enter_async_context(pair(each, muxer, place))
+                except FAILURES as error:
+                    broken[each.name] = f"did not start: {error}"
+            for work in works:
+                if work.muxer == muxer:
+                    told.append(await _measure(work, pairs, broken, repeats, say))
+    return told
+
+
+async def _measure(
+    work: Work, pairs: Mapping[str, Pair], broken: Mapping[str, str], repeats: int, say: Say
+) -> Json:
+    say(f"{work.title}")
+    able = [name for name in pairs if name not in work.without]
+    taken = {name: _Taken() for name in able}
+    for name in able:
+        await _attempt(taken[name], _warm_up(work, pairs[name]))
+    for repeat in range(repeats):
+        # Another goes first each time.
+        start = repeat % max(len(able), 1)
+        for name in able[start:] + able[:start]:
+            if not taken[name].failed:
+                await _attempt(taken[name], _once(work, pairs[name], taken[name]))
+    results = {name: each.result() for name, each in taken.items()}
+    results |= {name: {"failed": why} for name, why in broken.items() if name not in work.without}
+    for name in able:
+        if work.crowd:
+            await _attempt(_Taken(), pairs[name].call("bench_disperse"))
+        say(f"    {name:12} {_in_words(results[name], work.unit)}")
+    return {
+        "name": work.name,
+        "title": work.title,
+        "unit": work.unit,
+        "cpu_unit": work.cpu_unit,
+        "higher_is_better": work.higher_is_better,
+        "link": work.link,
+        "arguments": dict(work.arguments),
+        "results": results,
+    }
+
+
+async def _attempt(taken: _Taken, doing: Any) -> None:
+    try:
+        await doing
+    except FAILURES as error:
+        taken.failed = f"{type(error).__name__}: {error}"
+
+
+async def _warm_up(work: Work, subject: Pair) -> None:
+    if work.crowd:
+        await subject.call("bench_crowd", count=work.crowd)
+    await subject.call(work.command, **{**work.arguments, **work.warm_up})
+
+
+async def _once(work: Work, subject: Pair, taken: _Taken) -> None:
+    before = await subject.used()
+    figure = work.figure(await subject.call(work.command, **work.arguments))
+    after = await subject.used()
+    per = figure.amount if work.unit == "MB/s" else figure.amount / 1e6
+    taken.take(figure, ((after[0] - before[0]) / per, (after[1] - before[1]) / per))
+
+
+def _in_words(result: Json, unit: str) -> str:
+    if "failed" in result:
+        return f"failed: {result['failed'].splitlines()[0][:150]}"
+    words = f"{result['median']:10,.1f} {unit:5} ({result['low']:,.1f} to {result['high']:,.1f})"
+    if "cpu" in result:
+        words += f"   CPU {result['cpu']['dialer']:,.2f} + {result['cpu']['listener']:,.2f}"
+    return words
+
+
+# --- works that need processes of their own -----------------------------------------------------------
+
+
+async def starts(implementations: Sequence[Implementation], *, repeats: int, say: Say) -> Json:
+    """From the start of a process to the line that says that its host listens."""
+    say("start of a process, until its host listens")
+    taken = {each.name: _Taken() for each in implementations}
+    for _ in range(repeats):
+        for each in implementations:
+            begin = time.perf_counter()
+            flags = [*each.flags, "--muxer=yamux"]
+            try:
+                async with Peer(each.name, each.command, listen=[LOOPBACK.addr], flags=flags):
+                    seconds = time.perf_counter() - begin
+            except FAILURES as error:
+                taken[each.name].failed = str(error)
+            else:
+                taken[each.name].take(Figure(seconds * 1000, 1), None)
+    return _told("start", "process start until the host listens", "ms", taken, say)
+
+
+IDLE_WARM_UP = 8  # connections before the first look, so that what is loaded late is loaded
+
+
+async def idle(
+    implementations: Sequence[Implementation], counts: Sequence[int], *, repeats: int, say: Say
+) -> list[Json]:
+    """Memory an idle connection takes on the side that accepts it: one host there, a crowd of hosts here."""
+    say(f"memory per idle connection, at {' and '.join(map(str, counts))}")
+    taken = {count: {each.name: _Taken() for each in implementations} for count in counts}
+    for _ in range(repeats):
+        for each in implementations:
+            try:
+                async with pair(each, "yamux") as subject:
+                    for count, figure in await _grow(subject, counts):
+                        taken[count][each.name].take(figure, None)
+            except FAILURES as error:
+                for count in counts:
+                    if not taken[count][each.name].values:
+                        taken[count][each.name].failed = str(error)
+    return [
+        _told(f"idle-{count}", f"memory per idle connection, {count:,} of them", "KB", taken[count], say)
+        for count in counts
+    ]
+
+
+async def _grow(subject: Pair, counts: Sequence[int]) -> list[tuple[int, Figure]]:
+    await subject.call("bench_crowd", count=IDLE_WARM_UP)
+    await subject.settle()
+    base = await subject.resident()
+    have = 0
+    figures = []
+    for count in counts:
+        await subject.call("bench_crowd", count=count - have)
+        have = count
+        await subject.settle()
+        dialer, listener = await subject.resident()
+        with_host = (dialer - base[0]) / count / 1000
+        figures.append(
+            (count, Figure((listener - base[1]) / count / 1000, count, {"with_a_host": with_host}))
+        )
+    return figures
+
+
+def _told(name: str, title: str, unit: str, taken: Mapping[str, _Taken], say: Say) -> Json:
+    results = {each: one.result() for each, one in taken.items()}
+    for each, result in results.items():
+        say(f"    {each:12} {_in_words(result, unit)}")
+    return {
+        "name": name,
+        "title": title,
+        "unit": unit,
+        "cpu_unit": "",
+        "higher_is_better": False,
+        "link": "",
+        "arguments": {},
+        "results": results,
+    }

@@ -1,0 +1,188 @@
+"""What is measured between two processes: the work, its size, and how its answer becomes a figure. PURE.
+
+A work is a command of the interop contract (``tests/interop/README.md``), the same for every implementation, with the
+same counts and sizes for each.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+KIB, MIB = 1024, 1024 * 1024
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement: the figure itself, how many units of work it took, and what else was seen."""
+
+    value: float
+    #: What the CPU time is told per: gigabytes (1e9 bytes) of bulk, else operations.
+    amount: float
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One thing to measure."""
+
+    name: str
+    title: str
+    command: str
+    arguments: Mapping[str, Any]
+    figure: Callable[[Answer], Figure]
+    unit: str
+    #: Arguments of the run before the first that counts.
+    warm_up: Mapping[str, Any] = field(default_factory=dict)
+    higher_is_better: bool = True
+    #: Connections of hosts of their own that are made before, and used.
+    crowd: int = 0
+    #: Which link it needs: a name of ``links.LINKS``, or none for the loopback.
+    link: str = ""
+    #: Implementations it says nothing of, by name.
+    without: frozenset[str] = frozenset()
+    #: Flags of the processes that speak of this work, beside their own.
+    muxer: str = "yamux"
+
+    @property
+    def cpu_unit(self) -> str:
+        return "CPU s/GB" if self.unit == "MB/s" else "CPU µs each"
+
+
+def percentile(samples: Sequence[float], percent: int) -> float:
+    return sorted(samples)[min(len(samples) * percent // 100, len(samples) - 1)]
+
+
+def _throughput(answer: Answer) -> Figure:
+    shares = answer.get("shares") or [answer["micros"]]
+    extra = {"slowest_by_fastest": max(shares) / min(shares)} if len(shares) > 1 else {}
+    return Figure(answer["bytes"] / answer["micros"], answer["bytes"] / 1e9, extra)
+
+
+def _rate(answer: Answer) -> Figure:
+    samples = answer["samples"]
+    extra = {"median_micros": statistics.median(samples), "p95_micros": percentile(samples, 95)}
+    return Figure(len(samples) * 1e6 / answer["micros"], len(samples), extra)
+
+
+def _latency(answer: Answer) -> Figure:
+    samples = answer["samples"]
+    extra = {f"p{percent}_micros": percentile(samples, percent) for percent in (5, 95, 99)}
+    return Figure(statistics.median(samples), len(samples), extra)
+
+
+def _handshake(answer: Answer) -> Figure:
+    answered = answer["answered"]
+    extra = {
+        "dialed_micros": statistics.median(answer["dialed"]),
+        "p95_micros": percentile(answered, 95),
+    }
+    return Figure(statistics.median(answered) / 1000, len(answered), extra)
+
+
+def _bulk(name: str, title: str, *, size: int, write: int, **more: Any) -> Work:
+    arguments = {"bytes": size, "write": write, **more.pop("arguments", {})}
+    warm_up = {"bytes": max(size // 4, write)}
+    return Work(name, title, "bench_bulk", arguments, _throughput, "MB/s", warm_up, **more)
+
+
+#: Nothing is opened on these, or a whole connection would have to be.
+FLOORS = frozenset({"floor-plain", "floor", "floor-aes"})
+
+WORKS: Sequence[Work] = (
+    _bulk("bulk-64k", "bulk, one stream, 64 KiB writes", size=192 * MIB, write=64 * KIB),
+    _bulk("bulk-1m", "bulk, one stream, 1 MiB writes", size=192 * MIB, write=MIB),
+    _bulk("bulk-1k", "bulk, one stream, 1 KiB writes", size=8 * MIB, write=KIB),
+    _bulk(
+        "bulk-8-streams",
+        "bulk, eight streams at once, 64 KiB writes",
+        size=192 * MIB,
+        write=64 * KIB,
+        arguments={"streams": 8},
+    ),
+    _bulk(
+        "bulk-100-connections",
+        "bulk, 100 connections at once, 64 KiB writes",
+        size=150 * MIB,
+        write=64 * KIB,
+        arguments={"crowd": True},
+        crowd=100,
+    ),
+    Work(
+        "handshake",
+        "new connection to the first answer",
+        "bench_handshakes",
+        {"count": 40},
+        _handshake,
+        "ms",
+        {"count": 5},
+        higher_is_better=False,
+    ),
+    Work(
+        "requests",
+        "stream, 32 B request and answer, one after the other",
+        "bench_requests",
+        {"count": 600},
+        _rate,
+        "/s",
+        {"count": 100},
+        without=FLOORS,
+    ),
+    Work(
+        "requests-100",
+        "stream, 32 B request and answer, 100 at once",
+        "bench_requests",
+        {"count": 3000, "at_once": 100},
+        _rate,
+        "/s",
+        {"count": 500},
+        without=FLOORS,
+    ),
+    Work(
+        "round-trip",
+        "32 B round trip on an open stream",
+        "bench_round_trips",
+        {"count": 3000},
+        _latency,
+        "µs",
+        {"count": 500},
+        higher_is_better=False,
+    ),
+    _bulk(
+        "bulk-50ms",
+        "bulk, one stream, 64 KiB writes, 50 ms round-trip time",
+        size=48 * MIB,
+        write=64 * KIB,
+        link="50ms",
+    ),
+    _bulk(
+        "bulk-loss",
+        "bulk, one stream, 64 KiB writes, 10 ms round-trip time, 1 % loss",
+        size=48 * MIB,
+        write=64 * KIB,
+        link="loss",
+    ),
+)
+
+#: The same bulk over the other muxer, for those who have it.
+MPLEX = _bulk(
+    "bulk-mplex", "bulk, one stream, 64 KiB writes, mplex", size=96 * MIB, write=64 * KIB, muxer="mplex"
+)
+
+
+def shrunk(work: Work, by: int) -> Work:
+    """The same work, smaller: to see that it runs."""
+    scaled = {
+        name: max(value // by, 1) if name in ("bytes", "count") else value
+        for name, value in work.arguments.items()
+    }
+    return replace(
+        work,
+        arguments=scaled,
+        warm_up={name: max(value // by, 1) for name, value in work.warm_up.items()},
+        crowd=work.crowd and max(work.crowd // by, 2),
+    )

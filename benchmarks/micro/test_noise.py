@@ -1,0 +1,42 @@
+"""The Noise channel and its handshake, without a socket."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from p2p.identity import Identity
+from p2p.security.noise.channel import NoiseChannel
+
+sizes = pytest.mark.parametrize("size", [64, 1024, 65_519])
+
+
+@sizes
+def test_seal(benchmark: BenchmarkFixture, size: int) -> None:
+    channel = NoiseChannel(bytes(32), bytes(32))
+    out = memoryview(bytearray(channel.frame_cipher))
+    benchmark.extra_info["frames"] = 1
+    benchmark(channel.seal, out, size)
+
+
+@sizes
+def test_seal_and_open(benchmark: BenchmarkFixture, size: int) -> None:
+    sealing, opening = (NoiseChannel(bytes(32), bytes(32)) for _ in range(2))
+    out, plain = memoryview(bytearray(sealing.frame_cipher)), memoryview(bytearray(sealing.frame_plain))
+
+    def there() -> None:
+        opening.open_into(out[: sealing.seal(out, size)], plain)
+
+    benchmark.extra_info["frames"] = 1
+    benchmark(there)
+
+
+def test_sign(benchmark: BenchmarkFixture) -> None:
+    identity = Identity.generate()
+    benchmark(identity.sign, bytes(64))
+
+
+def test_verify(benchmark: BenchmarkFixture) -> None:
+    identity = Identity.generate()
+    signature = identity.sign(bytes(64))
+    benchmark(identity.public_key.verify, bytes(64), signature)

@@ -1,0 +1,113 @@
+"""What measures is itself tested: the shape of its records, what it asserts, and that it runs. Never how fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import machine, ratios, record
+from benchmarks.command import main
+from benchmarks.macro.works import WORKS
+
+
+def result(median: float, **more: Any) -> dict[str, Any]:
+    return {"values": [median], "median": median, "low": median, "high": median, **more}
+
+
+def made_up(**medians: float) -> dict[str, Any]:
+    """A record with one work, bulk of 64 KiB writes."""
+    return {
+        "schema": record.SCHEMA,
+        "kind": "compare",
+        "machine": machine.facts(),
+        "implementations": {
+            **{name: {"version": "1"} for name in medians},
+            "rust": {"missing": "cargo: not found"},
+        },
+        "works": [
+            {
+                "name": "bulk-64k",
+                "title": "bulk",
+                "unit": "MB/s",
+                "cpu_unit": "CPU s/GB",
+                "higher_is_better": True,
+                "link": "",
+                "results": {name: result(median) for name, median in medians.items()},
+            }
+        ],
+    }
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    told = made_up(floor=1000.0, ours=700.0)
+    record.add_ratios(told["works"])
+    record.write(tmp_path / "it.json", told)
+    assert record.read(tmp_path / "it.json") == told
+    assert told["works"][0]["results"]["ours"]["of_floor"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda it: it.pop("works"), "no works"),
+        (lambda it: it.update(schema=0), "schema 0"),
+        (lambda it: it["machine"].pop("cpu"), "cpu is not told"),
+        (lambda it: it["works"][0].pop("unit"), "bulk-64k: no unit"),
+        (lambda it: it["works"][0]["results"].update(go=result(1)), "go is not introduced"),
+        (lambda it: it["works"][0]["results"].update(ours={}), "neither figures nor a reason"),
+    ],
+)
+def test_what_is_no_record_is_refused(change: Any, said: str, tmp_path: Path) -> None:
+    told = made_up(ours=700.0)
+    change(told)
+    with pytest.raises(record.BadRecord, match=said):
+        record.write(tmp_path / "it.json", told)
+
+
+def test_repeats_are_told_by_their_median_and_their_spread() -> None:
+    told = record.summary(
+        [3.0, 1.0, 2.0], [(1.0, 4.0), (3.0, 4.0), (2.0, 9.0)], [{"p95": 1}, {"p95": 2}, {"p95": 9}]
+    )
+    assert (told["low"], told["median"], told["high"]) == (1, 2, 3)
+    assert told["cpu"] == {"dialer": 2, "listener": 4}
+    assert told["extra"] == {"p95": 2}
+
+
+def test_a_ratio_that_does_not_hold_is_told() -> None:
+    assert not ratios.broken(made_up(floor=1000.0, ours=700.0, py=100.0))
+    (problem,) = ratios.broken(made_up(floor=1000.0, ours=700.0, py=400.0))
+    assert problem == "bulk-64k: ours is 1.75 times as good as py, not 2"
+    assert not ratios.broken(made_up(floor=1000.0, ours=700.0, py=400.0), timed=False)
+
+
+def test_lower_is_better_turns_a_ratio_round() -> None:
+    told = made_up(floor=100.0, ours=300.0)
+    told["works"][0] |= {"name": "round-trip", "higher_is_better": False}
+    assert not ratios.broken(told)
+    told["works"][0]["results"]["ours"] = result(500.0)
+    assert ratios.broken(told) == ["round-trip: ours is 0.20 times as good as floor, not 0.25"]
+
+
+def test_ours_must_not_fail_at_anything() -> None:
+    told = made_up(go=1000.0)
+    told["works"][0]["results"]["ours"] = {"failed": "it broke"}
+    assert ratios.broken(told) == ["bulk-64k: ours failed: it broke"]
+
+
+def test_every_asserted_ratio_is_of_a_work_there_is() -> None:
+    assert {ratio.work for ratio in ratios.ASSERTED} <= {work.name for work in WORKS}
+
+
+def test_all_of_it_runs_between_two_processes(tmp_path: Path) -> None:
+    out = tmp_path / "macro.json"
+    assert main("macro", [], ["--quick", "--peers=floor,ours,nobody", f"--out={out}"]) == 0
+    told = record.read(out)
+    assert told["implementations"]["nobody"] == {"missing": "there is no peer of it"}
+    works = {work["name"]: work["results"] for work in told["works"]}
+    assert set(works) >= {work.name for work in WORKS if not work.link} | {"start", "import"}
+    for name, results in works.items():
+        assert "median" in results["ours"], f"{name}: {results['ours']}"
+        assert "failed" not in results.get("floor", {}), name
+    assert works["bulk-64k"]["ours"]["cpu"]["dialer"] > 0
