@@ -136,6 +136,13 @@ class IdentifyLimits:
     max_version: int = 128
     #: Identify streams answered at once, per peer.
     streams_per_peer: int = 4
+    #: Peers told at once of a change (go: 32), and for how long further changes join it.
+    pushes: int = 32
+    push_delay: float = 0.1
+    #: Pushes of one peer that are read, in a burst and per second; one beyond waits, and gives way to a newer one
+    #: (go: a burst of 10, then one in 5 s, per subnet; reading one takes 2 to 3 ms at worst).
+    push_burst: int = 10
+    push_rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ async def main() -> None:
 trio.run(main)
 
 # Output:
-# bob/1.0 speaks /ipfs/id/1.0.0, /echo/1.0.0
+# bob/1.0 speaks /ipfs/id/1.0.0, /ipfs/id/push/1.0.0, /echo/1.0.0
 # it listens where it was dialed: True
 # it sees us where we are: True
 # remembered: True

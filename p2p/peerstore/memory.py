@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from p2p.errors import RemoteProtocolError
 from p2p.identity import PeerId, PublicKey, open_peer_record
@@ -19,15 +20,23 @@ from p2p.limits import PeerstoreLimits
 from p2p.wire.addresses import Multiaddr, split_peer
 
 
+class _Source(IntEnum):
+    """Who says that a peer is at an address; the greater counts."""
+
+    HEARSAY = 0
+    TOLD = 1  # by the peer itself, and not signed
+    SIGNED = 2  # it stands in the peer's signed record
+
+
 @dataclass(slots=True)
 class _Address:
     expires: float
-    certified: bool  # it stands in the peer's signed record
+    source: _Source
 
     @property
-    def worth(self) -> tuple[bool, float]:
-        """What goes first when there are too many: hearsay before what was signed, then what expires first."""
-        return self.certified, self.expires
+    def worth(self) -> tuple[_Source, float]:
+        """What goes first when there are too many: what is least sure, then what expires first."""
+        return self.source, self.expires
 
 
 @dataclass(slots=True)
@@ -61,12 +70,12 @@ class Peerstore:
     # --- addresses ------------------------------------------------------------------------------------
 
     def addrs(self, peer: PeerId, *, now: float) -> tuple[Multiaddr, ...]:
-        """Where ``peer`` may be found, without ``/p2p``, those it signed first."""
+        """Where ``peer`` may be found, without ``/p2p``: those it signed first, then those it told."""
         known = self._find(peer)
         if known is None:
             return ()
         self._expire(peer, known, now)
-        return tuple(sorted(known.addrs, key=lambda addr: not known.addrs[addr].certified))
+        return tuple(sorted(known.addrs, key=lambda addr: -known.addrs[addr].source))
 
     def add_addrs(self, peer: PeerId, addrs: Iterable[Multiaddr], *, ttl: float, now: float) -> None:
         """Believe for ``ttl`` seconds, at least, that ``peer`` is at ``addrs``.
@@ -74,9 +83,14 @@ class Peerstore:
         A final ``/p2p`` is taken off; an address that names another peer is left out. Beyond
         ``limits.max_addrs`` what expires first goes, and nothing the peer signed goes for what it did not.
         """
-        if not ttl > 0:
-            raise ValueError(f"addresses believed for {ttl} seconds")
-        self._add(peer, addrs, ttl=ttl, now=now, certified=False)
+        _check(ttl)
+        self._add(peer, addrs, ttl=ttl, now=now, source=_Source.HEARSAY)
+
+    def set_addrs(self, peer: PeerId, addrs: Iterable[Multiaddr], *, ttl: float, now: float) -> None:
+        """As :meth:`add_addrs`, of what ``peer`` itself says unsigned: it replaces what it said so before."""
+        _check(ttl)
+        self._drop(peer, _Source.TOLD)
+        self._add(peer, addrs, ttl=ttl, now=now, source=_Source.TOLD)
 
     def remove_addr(self, peer: PeerId, addr: Multiaddr) -> None:
         """Believe no longer that ``peer`` is at ``addr``; nothing if it was not believed."""
@@ -85,7 +99,7 @@ class Peerstore:
             self._other_addrs -= 1
 
     def _add(
-        self, peer: PeerId, addrs: Iterable[Multiaddr], *, ttl: float, now: float, certified: bool
+        self, peer: PeerId, addrs: Iterable[Multiaddr], *, ttl: float, now: float, source: _Source
     ) -> None:
         known = self._touch(peer)
         # What is over must neither take up room nor pass for signed.
@@ -98,10 +112,10 @@ class Peerstore:
             addr, named = split_peer(full)
             if named is not None and named != str(peer):
                 continue
-            new = _Address(expires, certified)
+            new = _Address(expires, source)
             old = known.addrs.get(addr)
             if old is not None:
-                new = _Address(max(expires, old.expires), certified or old.certified)
+                new = _Address(max(expires, old.expires), max(source, old.source))
             elif len(known.addrs) >= most:
                 least = min(known.addrs, key=lambda addr: known.addrs[addr].worth)
                 if known.addrs[least].worth >= new.worth:
@@ -111,6 +125,13 @@ class Peerstore:
         if not connected:
             self._other_addrs += len(known.addrs) - before
             self._evict()
+
+    def _drop(self, peer: PeerId, source: _Source) -> None:
+        """Believe no longer what ``source`` said last."""
+        known = self._find(peer)
+        if known is not None:
+            for addr in [addr for addr, entry in known.addrs.items() if entry.source is source]:
+                self.remove_addr(peer, addr)
 
     def _expire(self, peer: PeerId, known: _Peer, now: float) -> None:
         """Believe no longer what is over; nothing is while a peer is connected."""
@@ -141,15 +162,13 @@ class Peerstore:
         known = self._records.get(peer)
         if known is not None and (record.seq < known[0] or (record.seq == known[0] and envelope != known[1])):
             return False
-        store = self._touch(peer)
-        for addr in [addr for addr, entry in store.addrs.items() if entry.certified]:
-            self.remove_addr(peer, addr)
+        self._drop(peer, _Source.SIGNED)
         self._records.pop(peer, None)
         self._records[peer] = (record.seq, bytes(envelope))
         if len(self._records) > self._limits.max_records:
             del self._records[next(iter(self._records))]
         believed = filter(believe, record.addresses)
-        self._add(peer, believed, ttl=self._limits.address_ttl, now=now, certified=True)
+        self._add(peer, believed, ttl=self._limits.address_ttl, now=now, source=_Source.SIGNED)
         return True
 
     def record(self, peer: PeerId) -> bytes | None:
@@ -246,3 +265,8 @@ class Peerstore:
             self._other_addrs > self._limits.max_unconnected_addrs and len(self._others) > 1
         ):
             self.forget(next(iter(self._others)))
+
+
+def _check(ttl: float) -> None:
+    if not ttl > 0:
+        raise ValueError(f"addresses believed for {ttl} seconds")

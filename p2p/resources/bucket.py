@@ -25,6 +25,14 @@ class TokenBucket:
         self._tokens -= n
         return True
 
+    def until(self, now: float, n: float = 1.0) -> float:
+        """Seconds until there are ``n`` tokens, if nobody takes any: 0.0 now; with a rate of 0 it may be ``inf``."""
+        self._refill(now)
+        missing = n - self._tokens
+        if missing <= 0:
+            return 0.0
+        return missing / self._rate if self._rate else float("inf")
+
     def reserve(self, now: float, n: float = 1.0) -> float:
         """Take ``n`` tokens, be they there or not, and return the seconds until they will have been (0.0: now).
 

@@ -15,7 +15,7 @@ from p2p.errors import ConnectionLost
 from p2p.limits import DEFAULT_LIMITS, IdentifyLimits
 from p2p.muxers.yamux import Yamux
 from p2p.negotiation.select import RawHandshake, propose, respond
-from p2p.protocols.identify.service import read_identification
+from p2p.protocols.identify.push import read_identification
 from p2p.protocols.ping import PAYLOAD_SIZE, ping
 from p2p.security.noise import Noise
 from p2p.security.plaintext import _Plaintext

@@ -28,7 +28,7 @@ from p2p.negotiation import select
 from p2p.negotiation.multistream import Dialer, Responder
 from p2p.negotiation.select import RawHandshake
 from p2p.peerstore import Peerstore
-from p2p.protocols.identify.service import read_identification
+from p2p.protocols.identify.push import read_identification
 from p2p.protocols.identify.state import Exchange
 from p2p.protocols.ping import ping
 from p2p.security.noise import Noise

@@ -16,7 +16,8 @@ from p2p.identity import Identity, PeerRecord, open_peer_record
 from p2p.limits import IdentifyLimits, Limits
 from p2p.protocols.echo import Echo
 from p2p.protocols.identify import IDENTIFY, Identify
-from p2p.protocols.identify.service import _Asked, read_identification
+from p2p.protocols.identify.push import read_identification
+from p2p.protocols.identify.service import _Asked
 from p2p.protocols.identify.state import Exchange
 from p2p.protocols.ping import Ping
 from p2p.wire.addresses import Multiaddr, split_peer
@@ -59,7 +60,12 @@ async def test_both_sides_learn(autojump_clock: Clock) -> None:
         of_bob = await alice.wait_identified(hosts.to_bob)
         addrs = tuple(split_peer(addr)[0] for addr in hosts.alice.addrs)
         assert of_alice.agent_version == "alice/1"
-        assert of_alice.protocols == ("/ipfs/id/1.0.0", "/ipfs/ping/1.0.0", "/echo/1.0.0")
+        assert of_alice.protocols == (
+            "/ipfs/id/1.0.0",
+            "/ipfs/id/push/1.0.0",
+            "/ipfs/ping/1.0.0",
+            "/echo/1.0.0",
+        )
         assert of_alice.addrs == addrs
         assert of_alice.signed_record is not None
         assert open_peer_record(of_alice.signed_record).addresses == addrs

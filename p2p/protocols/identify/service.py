@@ -2,6 +2,7 @@
 
 One stream per connection and direction (js takes no more). An exchange that fails harms nothing: the peer's
 protocols just stay unknown. ``protocolVersion`` is not sent, as go does not, and of others it is only shown.
+What changes later is pushed (``push.py``).
 
 Source: libp2p specs, identify/README.md.
 """
@@ -17,33 +18,26 @@ import trio
 
 from p2p.abc import Connection, Handler, HostView, ProtocolId, Stream
 from p2p.errors import NegotiationError, P2PError
-from p2p.events import Connected, Disconnected, EventsLost, PeerIdentified
+from p2p.events import (
+    AddressesChanged,
+    Connected,
+    Disconnected,
+    EventsLost,
+    PeerIdentified,
+    ProtocolsChanged,
+)
 from p2p.identity import PeerRecord
-from p2p.limits import IdentifyLimits
 from p2p.protocols.identify.codec import split
+from p2p.protocols.identify.push import IDENTIFY_PUSH, Push, read_identification
 from p2p.protocols.identify.reach import believable
-from p2p.protocols.identify.state import Exchange, Identification
+from p2p.protocols.identify.state import Identification
 from p2p.resources.per_peer import PerPeer
-from p2p.streams import MessageReader
 from p2p.version import DISTRIBUTION, VERSION
 from p2p.wire.addresses import Multiaddr, split_peer
 from p2p.wire.framing import encode_frame
 from p2p.wire.messages import IdentifyMessage
 
 IDENTIFY: Final = ProtocolId("/ipfs/id/1.0.0")
-
-
-async def read_identification(stream: Stream, limits: IdentifyLimits) -> Identification:
-    """What the remote says of itself on an identify stream that this side opened, read to its end.
-
-    Has no deadline of its own. Raises ``RemoteProtocolError``, ``NoCommonProtocol``, and what ``receive_some``
-    raises. Cancelled or failed: reset the stream.
-    """
-    connection = stream.connection
-    exchange = Exchange(connection.remote_peer, connection.remote_key, limits)
-    async for message in MessageReader(stream, max=limits.max_message):
-        exchange.receive(message)
-    return exchange.finish()
 
 
 @dataclass(slots=True)
@@ -57,10 +51,10 @@ class _Asked:
 
 
 class Identify:
-    """Asks on every new connection and answers ``/ipfs/id/1.0.0``.
+    """Asks on every new connection and answers ``/ipfs/id/1.0.0``; tells, and is told, what changes later.
 
     What a peer says goes into ``host.peerstore``, replacing what it said before, and into a ``PeerIdentified``
-    event.
+    event. In a push, what is missing stays as it was.
     """
 
     def __init__(self, *, agent_version: str = f"{DISTRIBUTION}/{VERSION}") -> None:
@@ -69,10 +63,11 @@ class Identify:
         self._asked: dict[Connection, _Asked] = {}
         self._answering = PerPeer()
         self._record: tuple[tuple[Multiaddr, ...], int, bytes] = ((), 0, b"")
+        self._push = Push(self._tell, self._learn)
 
     @property
     def handlers(self) -> Mapping[ProtocolId, Handler]:
-        return {IDENTIFY: self._answer}
+        return {IDENTIFY: self._answer, IDENTIFY_PUSH: self._push.receive}
 
     async def run(
         self, host: HostView, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -81,6 +76,7 @@ class Identify:
         self._host = host
         try:
             async with trio.open_nursery() as nursery, host.events() as events:
+                nursery.start_soon(self._push.run, host)
                 self._catch_up(host, nursery)
                 task_status.started()
                 async for event in events:
@@ -89,8 +85,12 @@ class Identify:
                             self._begin(host, connection, nursery)
                         case Disconnected(connection=connection):
                             self._forget(connection)
+                            self._push.forget_the_gone(host)
+                        case ProtocolsChanged() | AddressesChanged():
+                            self._push.wake()
                         case EventsLost():
                             self._catch_up(host, nursery)
+                            self._push.wake()
         finally:
             for connection in list(self._asked):
                 self._forget(connection)
@@ -118,11 +118,13 @@ class Identify:
         live = [connection for connections in host.connections.values() for connection in connections]
         for connection in self._asked.keys() - live:
             self._forget(connection)
+        self._push.forget_the_gone(host)
         for connection in live:
             self._begin(host, connection, nursery)
 
     def _begin(self, host: HostView, connection: Connection, nursery: trio.Nursery) -> None:
         asked = self._asked.setdefault(connection, _Asked())
+        self._push.meet(host, connection.remote_peer)
         if not asked.begun:
             asked.begun = True
             nursery.start_soon(self._ask, host, connection, asked)
@@ -165,17 +167,20 @@ class Identify:
 
         if answer.signed_record is not None:
             host.peerstore.add_record(answer.signed_record, peer=peer, now=now, believe=believe)
-        else:
+        elif answer.addrs:
             ttl = host.limits.peerstore.address_ttl
-            host.peerstore.add_addrs(peer, filter(believe, answer.addrs), ttl=ttl, now=now)
-        host.peerstore.set_protocols(peer, answer.protocols)
-        host.peerstore.set_agent_version(peer, answer.agent_version)
+            host.peerstore.set_addrs(peer, filter(believe, answer.addrs), ttl=ttl, now=now)
+        if answer.protocols:
+            host.peerstore.set_protocols(peer, answer.protocols)
+        if answer.agent_version:
+            host.peerstore.set_agent_version(peer, answer.agent_version)
+        self._push.wake()
         host.emit(
             PeerIdentified(
                 peer=peer,
                 connection=connection,
-                protocols=answer.protocols,
-                agent_version=answer.agent_version,
+                protocols=tuple(map(ProtocolId, host.peerstore.protocols(peer) or ())),
+                agent_version=host.peerstore.agent_version(peer) or "",
                 observed_addr=answer.observed_addr,
             )
         )
@@ -193,11 +198,15 @@ class Identify:
                 stream.reset()
                 return
             with trio.move_on_after(limits.timeout) as deadline:
-                parts = split(self._describe(host, stream.connection), limits)
-                await stream.send_all(b"".join(map(encode_frame, parts)))
-                await stream.send_eof()
+                await self._tell(host, stream)
             if deadline.cancelled_caught:
                 stream.reset()
+
+    async def _tell(self, host: HostView, stream: Stream) -> None:
+        self._push.telling(host, stream.connection.remote_peer)
+        parts = split(self._describe(host, stream.connection), host.limits.identify)
+        await stream.send_all(b"".join(map(encode_frame, parts)))
+        await stream.send_eof()
 
     def _describe(self, host: HostView, connection: Connection) -> IdentifyMessage:
         addrs = tuple(split_peer(addr)[0] for addr in host.addrs[: host.limits.identify.max_addrs])
