@@ -23,6 +23,17 @@ def test_reserving_spaces_callers_out() -> None:
     assert TokenBucket(rate=0, burst=0, now=0).reserve(1e9) == float("inf")
 
 
+def test_waiting_as_long_as_it_says_is_enough() -> None:
+    bucket = TokenBucket(rate=4, burst=2, now=0.0)
+    assert bucket.until(0.0) == 0.0
+    assert bucket.take(0.0, 2)
+    assert bucket.until(0.0) == 0.25
+    assert bucket.until(0.0, 2) == 0.5, "asking takes nothing"
+    assert bucket.until(0.125) == 0.125
+    assert not bucket.take(0.24) and bucket.take(0.25)
+    assert TokenBucket(rate=0, burst=0, now=0).until(1e9) == float("inf")
+
+
 @given(st.lists(st.tuples(st.floats(0, 2), st.sampled_from([1.0, 2.0, 5.0]), st.booleans()), max_size=60))
 def test_never_more_than_burst_and_rate_allow(steps: list[tuple[float, float, bool]]) -> None:
     bucket = TokenBucket(rate=4, burst=5, now=0.0)

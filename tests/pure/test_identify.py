@@ -13,6 +13,7 @@ from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
 from p2p.identity import Identity, PeerRecord
 from p2p.limits import IdentifyLimits
+from p2p.peerstore import Peerstore
 from p2p.protocols.identify.codec import merge, split
 from p2p.protocols.identify.state import Exchange, Identification
 from p2p.wire.addresses import Multiaddr
@@ -45,6 +46,23 @@ def exchange(*parts: bytes, peer: Identity = ALICE) -> Identification:
 
 def identify(**fields: Any) -> Identification:
     return exchange(encode_identify(IdentifyMessage(**fields)))
+
+
+@pytest.mark.property
+def test_100_000_records_of_others_are_not_stored() -> None:
+    """CVE-2023-40583: each is valid, and of another id; neither an answer nor a push stores one."""
+    store = Peerstore()
+    store.connected(ALICE.peer_id)
+    raw = ADDR.to_bytes()
+    for seq in range(100_000):
+        mallory = Identity.generate()
+        record = PeerRecord(mallory.peer_id, seq, (ADDR,)).seal(mallory.private_key)
+        said = identify(signed_peer_record=record, listen_addrs=(raw,))
+        assert said.refused and said.signed_record is None and not said.addrs
+        with pytest.raises(RemoteProtocolError):
+            store.add_record(record, peer=ALICE.peer_id, now=0)
+    assert list(store) == [ALICE.peer_id]
+    assert store.addrs(ALICE.peer_id, now=0) == () and store.record(ALICE.peer_id) is None
 
 
 @given(messages)

@@ -10,11 +10,12 @@ import pytest
 import trio
 
 from p2p.abc import Handler, HostView, ProtocolId, Stream
-from p2p.errors import StreamReset
+from p2p.errors import ConnectionLost, StreamReset
 from p2p.events import EventsLost, PeerIdentified
 from p2p.host import Host
 from p2p.identity import Identity, PeerRecord
 from p2p.limits import IdentifyLimits, Limits
+from p2p.muxers.connection import MuxedConnection
 from p2p.protocols.echo import echo
 from p2p.protocols.identify import IDENTIFY, IDENTIFY_PUSH, Identification, Identify
 from p2p.protocols.identify.push import read_identification
@@ -259,6 +260,41 @@ async def test_several_connections_are_one_push(autojump_clock: Clock) -> None:
         assert pushed.begun == 2
 
 
+async def test_a_connection_that_is_going_away_is_not_used(autojump_clock: Clock) -> None:
+    pushed = Pushed()
+    async with pushing_to(pushed) as hosts:
+        addr = split_peer(hosts.alice.addrs[0])[0]
+        await hosts.bob._dialing.dial(hosts.alice.peer_id, [addr], direct=True)
+        await hosts.to_bob.open_stream(IDENTIFY_PUSH)  # it stays as long as this does
+        hosts.to_bob.go_away()
+        await trio.sleep(A_WHILE)
+        assert len(hosts.alice.connections[hosts.bob.peer_id]) == 2
+        with hosts.alice.handle("/new/1", echo):
+            await trio.sleep(A_WHILE)
+            assert len(pushed.taken) == 1
+        hosts.to_bob.abort()
+
+
+async def test_a_change_before_the_peer_is_known_is_told_when_it_is(autojump_clock: Clock) -> None:
+    pushed, alice, known = Pushed(), Identify(), trio.Event()
+    answer = pushed._answer
+
+    async def late(stream: Stream) -> None:
+        await known.wait()
+        await answer(stream)
+
+    pushed._answer = late
+    async with two_hosts([alice], [pushed]) as hosts:
+        async with await hosts.bob.open_stream(hosts.alice.peer_id, IDENTIFY) as stream:
+            await read_identification(stream, LIMITS)
+        with hosts.alice.handle("/new/1", echo):
+            await trio.sleep(A_WHILE)
+            assert not pushed.begun
+            known.set()
+            await trio.sleep(A_WHILE)
+            assert [told.protocols[-1] for told in pushed.taken] == ["/new/1"]
+
+
 async def test_so_many_peers_at_once(autojump_clock: Clock) -> None:
     """A peer that takes nothing holds one of the places, until its deadline, and nobody waits longer."""
     limits = Limits(identify=IdentifyLimits(pushes=2))
@@ -332,6 +368,26 @@ async def test_a_push_that_fails_harms_nothing(
         assert pushed.begun == (1 if take is die else 2)
         assert not hosts.to_bob.streams or take is stall
     assert not [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_a_push_that_cannot_be_opened_is_not_tried_again(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    open_stream = MuxedConnection.open_stream
+
+    async def fail(self: MuxedConnection, *protocols: ProtocolId, lazy: bool = False) -> Stream:
+        nonlocal tried
+        if protocols != (IDENTIFY_PUSH,):
+            return await open_stream(self, *protocols, lazy=lazy)
+        tried += 1
+        raise ConnectionLost("for this test")
+
+    monkeypatch.setattr(MuxedConnection, "open_stream", fail)
+    async with acquainted() as hosts:
+        with hosts.alice.handle("/new/1", echo):
+            await trio.sleep(A_WHILE)
+            assert tried == 1
 
 
 async def test_a_peer_that_speaks_it_no_more(autojump_clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
