@@ -116,6 +116,13 @@ def bench_macro(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.macro", *session.posargs)
 
 
+@nox.session(name="bench-compare")
+def bench_compare(session: nox.Session) -> None:
+    """The same work by py, js, go and rust, by ours and by the floor, in one run; takes what ``bench-macro`` takes."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks.compare", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, where a warning is an error, and everything in it that runs."""

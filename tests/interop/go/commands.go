@@ -78,6 +78,9 @@ func (p *peer) execute(ctx context.Context, r request) (answer, error) {
 	case "wrong_peer":
 		return p.wrongPeer(ctx, r)
 	}
+	if result, err, known := p.bench.execute(ctx, r); known {
+		return result, err
+	}
 	conn, err := p.connect(ctx, r)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,8 @@ type tally struct {
 }
 
 type peer struct {
-	host host.Host
+	host  host.Host
+	bench *bench
 
 	mu         sync.Mutex
 	changed    chan struct{} // closed and replaced at every change

@@ -36,6 +36,10 @@ type request struct {
 	Code      uint32           `json:"code"`
 	TimeoutMS int64            `json:"timeout_ms"`
 	Until     map[string]int64 `json:"until"`
+	Write     int              `json:"write"`
+	AtOnce    int              `json:"at_once"`
+	Crowd     bool             `json:"crowd"`
+	Settle    bool             `json:"settle"`
 }
 
 type answer map[string]any
@@ -108,6 +112,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	p.bench = newBench(p, func() (host.Host, error) { return newHost(*security, *muxer, nil) })
 
 	out := &lines{out: json.NewEncoder(os.Stdout)}
 	addrs := []string{}

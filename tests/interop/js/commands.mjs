@@ -37,11 +37,13 @@ export function kindOf (error) {
 export class Commands {
   #node
   #tallies
+  #bench
   #identified = new Map() // by connection id
 
-  constructor (node, tallies) {
+  constructor (node, tallies, bench) {
     this.#node = node
     this.#tallies = tallies
+    this.#bench = bench
     node.addEventListener('peer:identify', ({ detail }) => {
       tallies.change(() => this.#identified.set(detail.connection.id, detail))
     })
@@ -65,6 +67,10 @@ export class Commands {
       case 'stats': return await this.#stats(request.until ?? {}, signal)
       case 'close_connections': return await this.#closeConnections(signal)
       case 'wrong_peer': return await this.#wrongPeer(request.addr, signal)
+    }
+    const measure = this.#bench.command(request.command)
+    if (measure != null) {
+      return await measure(request, signal)
     }
     const { bytes = 0, seed = 0, count = 0, streams = 0 } = request
     const connection = await this.#connect(request, signal)

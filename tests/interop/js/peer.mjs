@@ -7,6 +7,7 @@ import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
+import { Bench } from './bench.mjs'
 import { Commands } from './commands.mjs'
 import { Tallies } from './handlers.mjs'
 
@@ -33,19 +34,23 @@ function write (line) {
   process.stdout.write(`${JSON.stringify(line)}\n`)
 }
 
-const node = await createLibp2p({
-  start: false,
-  addresses: { listen: flags.listen },
+const create = (listen, start) => createLibp2p({
+  start,
+  addresses: { listen },
   transports: [tcp()],
   connectionEncrypters: [pick(SECURITIES, flags.security, 'security')],
   streamMuxers: [pick(MUXERS, flags.muxer, 'muxer')],
   services: { identify: identify(), ping: ping() },
   nodeInfo: { userAgent: 'interop-js' },
+  connectionManager: { maxConnections: 4096, inboundConnectionThreshold: 4096, maxIncomingPendingConnections: 256 },
   connectionMonitor: { enabled: false }
 })
+const node = await create(flags.listen, false)
 const tallies = new Tallies()
 await tallies.serve(node)
-const commands = new Commands(node, tallies)
+const bench = new Bench(node, () => create([], true))
+await bench.serve()
+const commands = new Commands(node, tallies, bench)
 await node.start()
 write({ event: 'ready', peer_id: `${node.peerId}`, addrs: node.getMultiaddrs().map(String) })
 
