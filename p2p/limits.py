@@ -213,6 +213,21 @@ TCP_LIMITS = TCPLimits()
 
 
 @dataclass(frozen=True, slots=True)
+class UnixLimits:
+    """One ``Unix()``; given to it as ``TCPLimits`` are to ``TCP()``."""
+
+    #: As of ``TCPLimits``.
+    backlog: int = 1024
+    accept_backoff: float = 0.1
+    discard: int = 1 * MIB
+    #: Seconds until a dial that finds the listener's backlog full is tried again: no kernel tells when there is room.
+    dial_backoff: float = 0.05
+
+
+UNIX_LIMITS = UnixLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one host allows."""
 

@@ -10,6 +10,7 @@ from p2p.errors import InvalidAddress
 from p2p.host import Host
 from p2p.identity import Identity
 from p2p.transports.tcp import TCP
+from p2p.transports.unix import Unix
 from p2p.wire.addresses import Multiaddr, parse_user_addr, split_peer
 
 
@@ -31,4 +32,4 @@ def peer_address(text: str) -> Multiaddr:
 
 def dialing_host(services: Sequence[Service] = ()) -> Host:
     """A host with a new identity that only dials."""
-    return Host(Identity.generate(), transports=[TCP()], services=services)
+    return Host(Identity.generate(), transports=[TCP(), Unix()], services=services)

@@ -15,6 +15,7 @@ from p2p.protocols.identify import Identify
 from p2p.protocols.perf import Perf
 from p2p.protocols.ping import Ping
 from p2p.transports.tcp import TCP
+from p2p.transports.unix import Unix
 from p2p.wire.addresses import parse_user_addr
 from p2p.wire.printable import printable
 
@@ -30,7 +31,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
         metavar="ADDR",
         type=address,
         action="append",
-        help="where to listen, as /ip4/0.0.0.0/tcp/4001; may be repeated (default: a free port of this machine only)",
+        help="where to listen, as /ip4/0.0.0.0/tcp/4001 or /unix/tmp/socket; may be repeated "
+        "(default: a free port of this machine only)",
     )
     parser.add_argument(
         "--key", metavar="FILE", help="the private key; made when there is none (default: a new one)"
@@ -43,7 +45,7 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
     listen = arguments.listen or [parse_user_addr("/ip4/127.0.0.1/tcp/0")]
     services: list[Service] = [Identify(), Ping(), Echo(), Perf()]
     async with (
-        Host(identity, transports=[TCP()], listen=listen, services=services) as host,
+        Host(identity, transports=[TCP(), Unix()], listen=listen, services=services) as host,
         host.events() as events,
     ):
         addrs = [str(addr) for addr in host.addrs]

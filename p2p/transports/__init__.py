@@ -2,6 +2,7 @@
 
 from p2p.transports.memory import Memory, MemoryHub
 from p2p.transports.tcp import TCP
+from p2p.transports.unix import Unix
 from p2p.transports.upgraded import Upgraded
 
-__all__ = ["TCP", "Memory", "MemoryHub", "Upgraded"]
+__all__ = ["TCP", "Memory", "MemoryHub", "Unix", "Upgraded"]

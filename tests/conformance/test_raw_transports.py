@@ -17,6 +17,7 @@ from p2p.transports.adapter import RawStreamAdapter
 from p2p.transports.memory import Memory, MemoryHub
 from p2p.transports.tcp import TCP
 from p2p.wire.addresses import Multiaddr
+from tests.conformance.unix_paths import unix_paths
 
 FOREIGN = Multiaddr("/dns4/example.org/udp/4001/quic-v1")
 
@@ -38,6 +39,12 @@ def tcp(addr: str):
 
 
 @asynccontextmanager
+async def unix():
+    with unix_paths() as (transport, addr):
+        yield Setting(transport, transport, addr, FOREIGN)
+
+
+@asynccontextmanager
 async def memory():
     hub = MemoryHub()
     yield Setting(Memory(hub), Memory(hub), Multiaddr("/memory/0"), FOREIGN)
@@ -56,6 +63,7 @@ def network(options: LinkOptions):
 TRANSPORTS = {
     "tcp4": (real, tcp("/ip4/127.0.0.1/tcp/0")),
     "tcp6": (real, tcp("/ip6/::1/tcp/0")),
+    "unix": (real, unix),
     "memory": (virtual, memory),
     "perfect network": (virtual, network(LinkOptions())),
     "poor network": (

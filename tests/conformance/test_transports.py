@@ -21,6 +21,7 @@ from p2p.transports.memory import Memory, MemoryHub
 from p2p.transports.tcp import TCP
 from p2p.transports.upgraded import Upgraded
 from p2p.wire.addresses import Multiaddr
+from tests.conformance.unix_paths import unix_paths
 
 #: Streams are closed while nothing moves: no need to wait long for that.
 LIMITS = replace(DEFAULT_LIMITS, close=0.3)
@@ -45,6 +46,15 @@ def tcp(addr: str, **stack):
     @asynccontextmanager
     async def make():
         yield setting(TCP(), TCP(), addr, **stack)
+
+    return make
+
+
+def unix(**stack):
+    @asynccontextmanager
+    async def make():
+        with unix_paths() as (transport, addr):
+            yield setting(transport, transport, str(addr), **stack)
 
     return make
 
@@ -81,6 +91,7 @@ POOR = LinkOptions(latency=0.003, jitter=0.003, loss=0.005, stall=0.01, segment=
 TRANSPORTS = {
     "tcp4, noise, yamux": (real, tcp("/ip4/127.0.0.1/tcp/0", **NOISE_YAMUX)),
     "tcp6, noise, yamux": (real, tcp("/ip6/::1/tcp/0", **NOISE_YAMUX)),
+    "unix, noise, yamux": (real, unix(**NOISE_YAMUX)),
     "memory, noise, yamux": (virtual, memory(**NOISE_YAMUX)),
     "poor network, noise, yamux": (virtual, network(POOR, **NOISE_YAMUX)),
 }

@@ -32,7 +32,7 @@ EXCLUDED: dict[str, str] = {
     "p2p.negotiation.select.RawHandshake.negotiate": "the inside of propose and respond",
     "p2p.transports.adapter.RawStreamAdapter.receive_into": MOVES,
     "p2p.transports.pipe.PipeStream.receive_into": MOVES,
-    "p2p.transports.tcp.TCPStream.receive_into": MOVES,
+    "p2p.transports.sockets.SocketStream.receive_into": MOVES,
 }
 
 

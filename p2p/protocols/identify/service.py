@@ -29,7 +29,7 @@ from p2p.events import (
 from p2p.identity import PeerRecord
 from p2p.protocols.identify.codec import split
 from p2p.protocols.identify.push import IDENTIFY_PUSH, Push, read_identification
-from p2p.protocols.identify.reach import believable
+from p2p.protocols.identify.reach import believable, worth_telling
 from p2p.protocols.identify.state import Identification
 from p2p.resources.per_peer import PerPeer
 from p2p.version import DISTRIBUTION, VERSION
@@ -209,7 +209,8 @@ class Identify:
         await stream.send_eof()
 
     def _describe(self, host: HostView, connection: Connection) -> IdentifyMessage:
-        addrs = tuple(split_peer(addr)[0] for addr in host.addrs[: host.limits.identify.max_addrs])
+        told = [addr for addr in host.addrs if worth_telling(addr, connection.remote_addr)]
+        addrs = tuple(split_peer(addr)[0] for addr in told[: host.limits.identify.max_addrs])
         return IdentifyMessage(
             public_key=host.identity.public_key.to_protobuf(),
             listen_addrs=tuple(addr.to_bytes() for addr in addrs),
