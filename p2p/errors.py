@@ -124,14 +124,20 @@ class ListenError(P2PError):
 
 
 class ResourceLimitExceeded(P2PError):
-    """A local limit refused the operation before anything was spent."""
+    """A local limit refused the operation before anything was spent.
 
-    def __init__(self, scope: str, limit: float, in_use: float, remedy: str) -> None:
+    ``scope`` names the limit as ``limits.resources`` does (``peer.connections``), ``of`` whose it is where there are
+    many of that name (a peer, a protocol, a subnet).
+    """
+
+    def __init__(self, scope: str, limit: float, in_use: float, remedy: str, *, of: str = "") -> None:
         self.scope = scope
         self.limit = limit
         self.in_use = in_use
         self.remedy = remedy
-        super().__init__(f"{scope}: {in_use} in use, the limit is {limit}; {remedy}")
+        self.of = of
+        whose = f" of {of}" if of else ""
+        super().__init__(f"{scope}{whose}: {in_use} in use, the limit is {limit}; {remedy}")
 
 
 class HostCrashed(P2PError):
