@@ -15,8 +15,8 @@ from typing import Any
 import trio
 
 from benchmarks import implementations, machine, ratios, record
-from benchmarks.macro import imports, runner
-from benchmarks.macro.works import MPLEX, WORKS, shrunk
+from benchmarks.macro import imports, links, runner, virtual
+from benchmarks.macro.works import MPLEX, WORKS, Work, shrunk
 
 RESULTS = Path(__file__).resolve().parent / "results"
 IDLE = (200, 1000)  # connections
@@ -31,6 +31,7 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
     parser.add_argument("--only", action="append", default=[], metavar="WORK", help="may be given again")
     parser.add_argument("--peers", help="comma-separated, in place of all", default=",".join(names))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, once: only to see that it runs")
+    parser.add_argument("--virtual", action="store_true", help="make no links, even where that is allowed")
     parser.add_argument("--out", type=Path, help="the file to write, in place of one in benchmarks/results")
     flags = parser.parse_args(arguments)
     if not flags.quick:
@@ -40,13 +41,14 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
     found, missing = implementations.gather(flags.peers.split(","))
     for name, why in missing.items():
         say(f"{name} is missing: {why.splitlines()[0]}")
-    works = trio.run(_measure, found, flags)
+    works, how = trio.run(_measure, found, flags)
     record.add_ratios(works)
     result = {
         "schema": record.SCHEMA,
         "kind": kind,
         "machine": facts,
         "load_after": list(os.getloadavg()),
+        "links": {name: f"{link.in_words}: {how}" for name, link in links.LINKS.items()},
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "implementations": {
             **{each.name: {"version": each.version} for each in found},
@@ -63,12 +65,19 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
     return 1 if problems else 0
 
 
-async def _measure(found: Sequence[runner.Implementation], flags: argparse.Namespace) -> list[dict[str, Any]]:
+async def _measure(
+    found: Sequence[runner.Implementation], flags: argparse.Namespace
+) -> tuple[list[dict[str, Any]], str]:
+    """All results, and how links were made."""
     repeats = 1 if flags.quick else flags.repeats
     wanted = [work for work in [*WORKS, MPLEX] if not flags.only or work.name in flags.only]
     if flags.quick:
         wanted = [shrunk(work, SHRINK) for work in wanted]
     told = await runner.run([work for work in wanted if not work.link], found, repeats=repeats, say=say)
+    afar, how = await _over_links(
+        [work for work in wanted if work.link], found, min(repeats, 3), flags.virtual
+    )
+    told += afar
     real = [each for each in found if each.name not in implementations.FLOORS]
     if not flags.only or "idle" in flags.only:
         counts = [max(count // SHRINK, 1) for count in IDLE] if flags.quick else IDLE
@@ -80,12 +89,33 @@ async def _measure(found: Sequence[runner.Implementation], flags: argparse.Names
         say("import")
         pythons = {"floor": ([sys.executable], "trio"), "ours": ([sys.executable], "p2p")}
         known = {each.name for each in found}
-        told.append(
-            await trio.to_thread.run_sync(
-                imports.measure, {name: it for name, it in pythons.items() if name in known}, repeats
-            )
-        )
-    return told
+        subjects = {name: python for name, python in pythons.items() if name in known}
+        told.append(await trio.to_thread.run_sync(imports.measure, subjects, repeats))
+    return told, how
+
+
+async def _over_links(
+    works: Sequence[Work], found: Sequence[runner.Implementation], repeats: int, all_virtual: bool
+) -> tuple[list[dict[str, Any]], str]:
+    if not works:
+        return [], "not used"
+    try:
+        if all_virtual:
+            raise links.Unavailable("the virtual network was asked for")
+        how = links.how()
+    except links.Unavailable as why:
+        say(f"links: {virtual.HOW} ({why})")
+        # In a thread, since it is a Trio of its own with a clock of its own.
+        told = [await trio.to_thread.run_sync(virtual.measure, work) for work in works]
+        for each in told:
+            say(f"{each['title']}: {each['results']['ours']['median']:.1f} {each['unit']}")
+        return told, f"{virtual.HOW} ({why})"
+    say(f"links: {how}")
+    told = []
+    for work in works:
+        async with links.made(links.LINKS[work.link]) as place:
+            told += await runner.run([work], found, repeats=repeats, say=say, place=place)
+    return told, how
 
 
 def say(text: str) -> None:

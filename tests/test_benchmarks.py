@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks import machine, ratios, record
 from benchmarks.command import main
+from benchmarks.macro import links
 from benchmarks.macro.works import WORKS
 
 
@@ -102,12 +104,24 @@ def test_every_asserted_ratio_is_of_a_work_there_is() -> None:
 
 def test_all_of_it_runs_between_two_processes(tmp_path: Path) -> None:
     out = tmp_path / "macro.json"
-    assert main("macro", [], ["--quick", "--peers=floor,ours,nobody", f"--out={out}"]) == 0
+    assert main("macro", [], ["--quick", "--virtual", "--peers=floor,ours,nobody", f"--out={out}"]) == 0
     told = record.read(out)
     assert told["implementations"]["nobody"] == {"missing": "there is no peer of it"}
     works = {work["name"]: work["results"] for work in told["works"]}
-    assert set(works) >= {work.name for work in WORKS if not work.link} | {"start", "import"}
+    assert set(works) >= {work.name for work in WORKS} | {"start", "import"}
+    assert "virtual" in told["links"]["50ms"]
     for name, results in works.items():
         assert "median" in results["ours"], f"{name}: {results['ours']}"
         assert "failed" not in results.get("floor", {}), name
     assert works["bulk-64k"]["ours"]["cpu"]["dialer"] > 0
+
+
+def test_a_link_is_made_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Where the machine allows it; elsewhere the run says why not, and turns to the virtual network."""
+    out = tmp_path / "linked.json"
+    assert main("macro", [], ["--quick", "--only=bulk-loss", "--peers=ours", f"--out={out}"]) == 0
+    told = record.read(out)
+    (work,) = told["works"]
+    assert ("virtual" in told["links"]["loss"]) == ("virtual" in work["title"])
+    assert work["results"]["ours"]["median"] < links.LINKS["loss"].rate / 1e6
+    assert not list(Path("/run/netns").glob(f"p2pbench{os.getpid()}*"))

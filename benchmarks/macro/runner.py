@@ -175,16 +175,7 @@ async def _measure(
         if work.crowd:
             await _attempt(_Taken(), pairs[name].call("bench_disperse"))
         say(f"    {name:12} {_in_words(results[name], work.unit)}")
-    return {
-        "name": work.name,
-        "title": work.title,
-        "unit": work.unit,
-        "cpu_unit": work.cpu_unit,
-        "higher_is_better": work.higher_is_better,
-        "link": work.link,
-        "arguments": dict(work.arguments),
-        "results": results,
-    }
+    return {**work.told(), "results": results}
 
 
 async def _attempt(taken: _Taken, doing: Any) -> None:

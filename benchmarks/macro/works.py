@@ -52,6 +52,18 @@ class Work:
     def cpu_unit(self) -> str:
         return "CPU s/GB" if self.unit == "MB/s" else "CPU µs each"
 
+    def told(self) -> dict[str, Any]:
+        """What a record says of it, but for its results."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "unit": self.unit,
+            "cpu_unit": self.cpu_unit,
+            "higher_is_better": self.higher_is_better,
+            "link": self.link,
+            "arguments": dict(self.arguments),
+        }
+
 
 def percentile(samples: Sequence[float], percent: int) -> float:
     return sorted(samples)[min(len(samples) * percent // 100, len(samples) - 1)]

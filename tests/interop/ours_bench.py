@@ -147,6 +147,10 @@ class Bench:
         answer |= {"micros": _micros_since(begin), "samples": samples}
 
     async def _handshakes(self, request: Request, answer: Answer) -> None:
+        for connections in list(self._host.connections.values()):
+            for connection in list(connections):
+                await connection.aclose()
+                await self._host.wait_disconnected(connection.remote_peer)
         dialed, answered = [], []
         for _ in range(request["count"]):
             begin = perf_counter()

@@ -92,6 +92,7 @@ export class Bench {
   }
 
   async #handshakes ({ addr, count }, signal) {
+    await Promise.all(this.#node.getConnections().map((connection) => connection.close({ signal })))
     const [dialed, answered] = [[], []]
     for (let i = 0; i < count; i++) {
       const begin = performance.now()
