@@ -76,27 +76,13 @@ class NoiseLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class YamuxLimits:
-    """One yamux session."""
+class MuxerLimits:
+    """What the sessions of all muxers have in common."""
 
-    #: Where every window starts (yamux spec; a peer may send this much unasked).
-    initial_window: int = 256 * KIB
-    #: How far the tuner opens a receive window (go-libp2p's yamux transport).
-    max_window: int = 16 * MIB
-    #: What the tuner may add to all windows of one session together: else each stream could be made to hold 16 MiB
-    #: (go: the memory limit of one connection).
-    max_window_growth: int = 32 * MIB
-    #: What one DATA frame of ours carries (go-yamux: 64 KiB, less the header, so that it fits a Noise frame).
-    max_frame: int = 64 * KIB
     #: Bytes accepted from the application and not yet framed, per stream.
     send_buffer: int = 64 * KIB
     #: All of those together (attack row 13: a remote that takes nothing); a write beyond waits with its writer.
     send_buffers: int = 1 * MIB
-    #: Streams opened and not yet acknowledged (yamux spec, "ACK backlog": 256).
-    ack_backlog: int = 256
-    #: The same until the remote has said anything of a stream (js ends a connection at the 11th that finds it not
-    #: ready yet, and ours come with the end of the handshake).
-    early_streams: int = 10
     #: Streams the remote may have open at once; more are reset (go: accept backlog 256).
     max_inbound_streams: int = 256
     #: Streams refused or reset before the connection is given up: a burst, then a rate per second.
@@ -108,13 +94,56 @@ class YamuxLimits:
     max_control_frames: int = 256
     #: Empty frames in a row on one stream before the connection is given up (RUSTSEC-2026-0258).
     max_empty_frames: int = 100
+    #: A stream we closed whose remote never ends it is reset after this (go-yamux StreamCloseTimeout: 5 min).
+    closed_linger: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class YamuxLimits(MuxerLimits):
+    """One yamux session."""
+
+    #: Where every window starts (yamux spec; a peer may send this much unasked).
+    initial_window: int = 256 * KIB
+    #: How far the tuner opens a receive window (go-libp2p's yamux transport).
+    max_window: int = 16 * MIB
+    #: What the tuner may add to all windows of one session together: else each stream could be made to hold 16 MiB
+    #: (go: the memory limit of one connection).
+    max_window_growth: int = 32 * MIB
+    #: What one DATA frame of ours carries (go-yamux: 64 KiB, less the header, so that it fits a Noise frame).
+    max_frame: int = 64 * KIB
+    #: Streams opened and not yet acknowledged (yamux spec, "ACK backlog": 256).
+    ack_backlog: int = 256
+    #: The same until the remote has said anything of a stream (js ends a connection at the 11th that finds it not
+    #: ready yet, and ours come with the end of the handshake).
+    early_streams: int = 10
     #: An idle connection is pinged this often, and lost when no answer comes in time (go-yamux: 30 s, 10 s).
     keep_alive: float = 30.0
     ping_timeout: float = 10.0
     #: Round-trip time is measured at least this often while data flows (go-yamux).
     rtt_interval: float = 30.0
-    #: A stream we closed whose remote never ends it is reset after this (go-yamux StreamCloseTimeout: 5 min).
-    closed_linger: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class MplexLimits(MuxerLimits):
+    """One mplex session."""
+
+    #: The largest message taken (mplex spec, "Writing to a stream": 1 MiB). None is ever held whole.
+    max_message: int = 1 * MIB
+    #: What one message of ours carries: it fits a Noise frame, and others take turns.
+    max_own_message: int = 32 * KIB
+    #: The name of a stream, which nobody reads (go and js send its number), and a body where none belongs.
+    max_name: int = 1 * KIB
+    #: Bytes received and not yet read, per stream; the last read that brings more (256 KiB at most) is taken whole.
+    receive_buffer: int = 256 * KIB
+    #: A stream that holds more is given this long to be read, while nothing is received, and then it is reset (go:
+    #: 5 s). The protocol has no way of slowing down one sender alone.
+    stall: float = 0.05
+    #: What such waiting in vain may take of a connection's time, however many streams nobody reads: so much at
+    #: once, then this share of it; with nothing left, a stream is given one turn of the event loop.
+    stall_burst: float = 0.25
+    stall_share: float = 0.05
+    #: Streams of ours open at once (js and our own peers take 256); nobody tells when it has too many, but by resets.
+    max_outbound_streams: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +263,7 @@ class Limits:
     negotiation: NegotiationLimits = field(default_factory=NegotiationLimits)
     noise: NoiseLimits = field(default_factory=NoiseLimits)
     yamux: YamuxLimits = field(default_factory=YamuxLimits)
+    mplex: MplexLimits = field(default_factory=MplexLimits)
     identify: IdentifyLimits = field(default_factory=IdentifyLimits)
     ping: PingLimits = field(default_factory=PingLimits)
     perf: PerfLimits = field(default_factory=PerfLimits)

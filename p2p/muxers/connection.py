@@ -92,6 +92,8 @@ class MuxedConnection(Connection):
         self._router: StreamRouter | None = None
         self._parked: trio.CancelScope | None = None
         self._received = 0
+        #: Whether the pump waits for overfull streams to be read.
+        self._yielding = False
         self.limits = limits
         self.session = session
         self.waiters = Waiters()
@@ -240,9 +242,12 @@ class MuxedConnection(Connection):
             while not self._ending.finished:
                 while self.session.congested:
                     await self.waiters.wait(lambda: not self.session.congested)
+                if self.session.overfull:
+                    await self._yield_to_readers()
                 carried = len(self._leftover)
                 n = await self._raw.receive_into(buffers.cipher[carried:])
                 if not n:
+                    self.session.receive_eof()
                     self._ending.transport_ended("the remote closed it")
                     return
                 if self.lost is not None or self._ending.failure is not None:
@@ -256,6 +261,20 @@ class MuxedConnection(Connection):
             self._refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._ending.transport_ended(str(error))
+
+    async def _yield_to_readers(self) -> None:
+        """Streams hold more than they may: receive nothing until they were read, for a moment, then reset them."""
+        session = self.session
+        await (
+            trio.lowlevel.checkpoint()
+        )  # who was just woken to read has its turn however little time is left
+        if session.overfull:
+            self._yielding = True
+            with trio.move_on_at(session.stall(trio.current_time())):
+                await self.waiters.wait(lambda: not session.overfull)
+            self._yielding = False
+            self._tell(session.shed(trio.current_time()))
+            self.flush()
 
     def _take(self, sealed: memoryview) -> None:
         """Open frames, feed the session, let the touched streams act, and answer, all without a suspension."""
@@ -348,12 +367,16 @@ class MuxedConnection(Connection):
             stream.reset()
         due = self.session.next_timer()
         if due is not None and due <= now:
-            for books in self.session.handle_timer(now):
-                flags, books.touched = books.touched, 0
-                if (front := self._fronts.get(books)) is not None:
-                    front.touched(flags)
-            self.changed()
+            self._tell(self.session.handle_timer(now))
         self.flush()
+
+    def _tell(self, touched: Sequence[SessionStream]) -> None:
+        """Let streams act on what the session did to them of itself."""
+        for books in touched:
+            flags, books.touched = books.touched, 0
+            if (front := self._fronts.get(books)) is not None:
+                front.touched(flags)
+        self.changed()
 
     def _next_timer(self) -> float:
         due = self.session.next_timer()
@@ -389,6 +412,12 @@ class MuxedConnection(Connection):
         self.waiters.ask()
         if self._openers and (self.closing or self.session.can_open):
             self._openers.unpark(count=len(self._openers) if self.closing else 1)
+
+    def was_read(self) -> None:
+        """A stream was read: credit may go out, and the pump may be waiting for just that."""
+        self.flush()
+        if self._yielding:
+            self.changed()
 
     def flush_soon(self) -> None:
         """Have the writer gather, after the tasks that are ready now had their turn."""

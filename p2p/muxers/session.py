@@ -49,10 +49,15 @@ class SessionStream(Protocol):
 
     @property
     def reset_code(self) -> int | None:
-        """Why the remote reset it, or None.
+        """Why it was reset, but for ``MuxerSession.reset``, or None.
 
         ``received`` is then kept, for the pump to read the end of a negotiation in it and drop the rest.
         """
+        ...
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether it was not the remote that reset it, but ``MuxerSession.shed``."""
         ...
 
     @property
@@ -105,15 +110,38 @@ class MuxerSession(Protocol):
         """Whether so many control frames wait that the pump must stop reading until they are written."""
         ...
 
+    def receive_eof(self) -> None:
+        """The transport ended in order: the goodbye of a protocol that has no other."""
+        ...
+
+    @property
+    def overfull(self) -> bool:
+        """Whether a stream holds more than it may, which happens without flow control only.
+
+        The pump then receives nothing until the streams were read, or ``stall`` is over and they were ``shed``.
+        """
+        ...
+
+    def stall(self, now: float) -> float:
+        """Until when the readers of overfull streams are to be given; ``now`` when no time is left for them."""
+        ...
+
+    def shed(self, now: float) -> Sequence[SessionStream]:
+        """Reset the streams that are overfull still; returns them, flags in ``touched``.
+
+        Raises ``RemoteProtocolError`` as ``receive_data`` does, when that were too many.
+        """
+        ...
+
     @property
     def can_open(self) -> bool:
-        """Whether ``open_stream`` has a slot: the remote's acknowledgements are not too far behind."""
+        """Whether ``open_stream`` has a slot: not too many are open, or not acknowledged by the remote."""
         ...
 
     def open_stream(self) -> SessionStream:
         """Open a stream; its opening leaves with the first frame gathered for it.
 
-        Raises ``LocalProtocolError`` when ``can_open`` is false, after either side's GoAway, or out of ids.
+        Raises ``LocalProtocolError`` when ``can_open`` is false: also after either side's goodbye, and out of ids.
         """
         ...
 
@@ -158,7 +186,10 @@ class MuxerSession(Protocol):
         ...
 
     def reset(self, stream: SessionStream, code: int = 0) -> None:
-        """RST, dropping what is buffered both ways. Idempotent; nothing for a stream that is over."""
+        """RST, dropping what is buffered both ways. Idempotent; nothing for a stream that is over.
+
+        ``code`` goes along where the protocol has a place for it.
+        """
         ...
 
     def refused(self, now: float) -> None:
@@ -169,7 +200,10 @@ class MuxerSession(Protocol):
         ...
 
     def close(self, code: int) -> None:
-        """GoAway with ``code``: no stream is opened or taken any more; those open go on. Idempotent."""
+        """No stream is opened or taken any more; those open go on. GoAway with ``code``, where there is such a thing.
+
+        Idempotent.
+        """
         ...
 
     @property
@@ -177,7 +211,7 @@ class MuxerSession(Protocol):
 
     @property
     def closed_by_remote(self) -> int | None:
-        """The code of the remote's GoAway, or None."""
+        """The code of the remote's GoAway, or None. 0 also after ``receive_eof``, where there is no GoAway."""
         ...
 
     @property
@@ -196,5 +230,5 @@ class MuxerSession(Protocol):
 
     @property
     def round_trip(self) -> float | None:
-        """The least round-trip time measured, in seconds."""
+        """The least round-trip time measured, in seconds; None where none was, or can be."""
         ...

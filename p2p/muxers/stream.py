@@ -119,7 +119,7 @@ class MuxedStream(Stream):
                 return b""
             connection = self._connection
             data = connection.session.read(self._books, max_bytes, trio.current_time())
-            connection.flush()
+            connection.was_read()
             return data
 
     def _can_receive(self) -> bool:
@@ -133,7 +133,7 @@ class MuxedStream(Stream):
             if books.received or books.eof_received:
                 return True
         if books.reset_code is not None:
-            raise StreamReset(books.reset_code)
+            raise StreamReset(books.reset_code, remote=not books.overflowed)
         if self._connection.lost is not None:
             raise ConnectionLost(self._connection.lost)
         return False
@@ -239,7 +239,7 @@ class MuxedStream(Stream):
         if self._failure is not None:
             raise self._failure()
         if self._books.reset_code is not None:
-            raise StreamReset(self._books.reset_code)
+            raise StreamReset(self._books.reset_code, remote=not self._books.overflowed)
         if self._connection.lost is not None:
             raise ConnectionLost(self._connection.lost)
         if self._books.eof_sent:

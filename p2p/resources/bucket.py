@@ -44,6 +44,11 @@ class TokenBucket:
             return 0.0
         return -self._tokens / self._rate if self._rate else float("inf")
 
+    def available(self, now: float) -> float:
+        """How many tokens there are; below 0 when more were reserved."""
+        self._refill(now)
+        return self._tokens
+
     def _refill(self, now: float) -> None:
         if now > self._at:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)

@@ -104,7 +104,7 @@ async def test_row_09_frame_rules(attack):
         assert not failed, ", ".join(failed)
 
 
-@pytest.mark.lifted(patches={"p2p.muxers.yamux.ids:RecentIds.__contains__": "lambda ids, id: False"})
+@pytest.mark.lifted(patches={"p2p.muxers.ids:RecentIds.__contains__": "lambda ids, id: False"})
 async def test_row_09_data_of_a_stream_that_is_over(attack):
     """One RST for a hundred frames, and not one byte of memory for what they carry."""
     async with attack() as scene:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import KIB
+from p2p.muxers.books import StreamBooks
 from p2p.muxers.yamux import YamuxStream
 from p2p.muxers.yamux.frames import ACK, DATA, FIN, GO_AWAY, HEADER, PING, RST, SYN, WINDOW_UPDATE
 from tests.machines.yamux_wire import (
@@ -51,6 +52,9 @@ def test_any_bytes_are_taken_or_a_violation(data: bytes) -> None:
         assert len(written(session)) <= 12 * (len(data) // 12 + 4)
 
 
+SAID = (*StreamBooks.__slots__, *YamuxStream.__slots__)
+
+
 def books(pieces: Iterable[bytes]) -> tuple[object, ...]:
     """All there is to know of a responder that received ``pieces``."""
     session = responder()
@@ -69,7 +73,7 @@ def books(pieces: Iterable[bytes]) -> tuple[object, ...]:
         streams.clear()  # a read that fails reports no streams: how many were reported before is the slicing's affair
     streams |= session._table.live
     said = {
-        stream_id: [getattr(stream, name) for name in YamuxStream.__slots__ if name != "seen"]
+        stream_id: [getattr(stream, name) for name in SAID if name != "seen"]
         for stream_id, stream in streams.items()
     }
     return failure, said, session.closed_by_remote, written(session)

@@ -219,7 +219,7 @@ class Pair(RuleBasedStateMachine):
             grown = sum(stream.receive_window - LIMITS.initial_window for stream in live)
             assert table._growth_left == LIMITS.max_window_growth - grown >= 0
             assert outgoing.copied == sum(len(stream.pending) for stream in live) <= LIMITS.send_buffers
-            assert set(outgoing._ready) == {stream.stream_id for stream in live if stream.sendable}
+            assert set(outgoing.ready) == {stream for stream in live if stream.sendable}
             assert set(outgoing._updates) <= {stream.stream_id for stream in live if stream.takes_data}
             assert set(table.lingering) <= set(table.live)
             for end in side.ends.values():

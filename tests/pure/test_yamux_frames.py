@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import YamuxLimits
+from p2p.muxers.ids import RecentIds, RemoteIds
 from p2p.muxers.yamux.frames import ACK, DATA, FIN, GO_AWAY, HEADER, PING, RST, SYN, WINDOW_UPDATE, describe
-from p2p.muxers.yamux.ids import RecentIds, RemoteIds
 from p2p.muxers.yamux.keepalive import KeepAlive
 from p2p.muxers.yamux.window import due, tuned
 
@@ -59,14 +59,14 @@ def test_recent_ids_forget_the_oldest() -> None:
 
 
 def test_ids_may_overtake_each_other_and_are_used_once() -> None:
-    ids = RemoteIds(1, backlog=4)
+    ids = RemoteIds(1, backlog=4, step=2)
     assert [ids.open(stream_id) for stream_id in (5, 1, 5, 1, 3)] == [True, True, False, False, True]
     assert ids.within(5)
     assert not ids.within(7)
 
 
 def test_what_was_skipped_is_remembered_within_bounds() -> None:
-    ids = RemoteIds(2, backlog=4)
+    ids = RemoteIds(2, backlog=4, step=2)
     assert ids.open(2**32 - 2)
     skipped = range(2**32 - 10, 2**32 - 2, 2)
     assert not ids.open(skipped[0] - 2)
@@ -74,7 +74,7 @@ def test_what_was_skipped_is_remembered_within_bounds() -> None:
 
 
 def test_an_id_reset_before_it_was_opened_is_used_up() -> None:
-    ids = RemoteIds(1, backlog=4)
+    ids = RemoteIds(1, backlog=4, step=2)
     ids.open(5)
     ids.drop(3)
     assert not ids.open(3)
@@ -82,7 +82,7 @@ def test_an_id_reset_before_it_was_opened_is_used_up() -> None:
 
 @given(first=st.sampled_from([1, 2]), stream_id=st.integers(0, 2**32 - 1))
 def test_an_id_belongs_by_its_parity(first: int, stream_id: int) -> None:
-    assert RemoteIds(first, 4).belongs(stream_id) == (stream_id > 0 and stream_id % 2 == first % 2)
+    assert RemoteIds(first, 4, step=2).belongs(stream_id) == (stream_id > 0 and stream_id % 2 == first % 2)
 
 
 # --- windows ------------------------------------------------------------------------------------------

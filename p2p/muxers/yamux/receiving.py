@@ -34,7 +34,7 @@ from p2p.muxers.yamux.frames import (
 from p2p.muxers.yamux.keepalive import KeepAlive
 from p2p.muxers.yamux.sending import Outgoing
 from p2p.muxers.yamux.stream import YamuxStream
-from p2p.muxers.yamux.table import StreamTable
+from p2p.muxers.yamux.table import YamuxTable
 
 _DATA = Touched.DATA
 
@@ -58,7 +58,7 @@ class Receiver:
     )
 
     def __init__(
-        self, limits: YamuxLimits, table: StreamTable, outgoing: Outgoing, keepalive: KeepAlive
+        self, limits: YamuxLimits, table: YamuxTable, outgoing: Outgoing, keepalive: KeepAlive
     ) -> None:
         self._limits = limits
         self._table = table
@@ -144,7 +144,7 @@ class Receiver:
         elif stream is None:
             self._take_stray(kind, flags, stream_id, length, now)
             return
-        elif stream.opening == SYN:
+        elif stream.unknown:
             raise _violation("a stream it knows of", kind, flags, stream_id, length)
         if flags & RST:
             self._take_reset(stream, length if kind == WINDOW_UPDATE else 0, now)
@@ -213,12 +213,7 @@ class Receiver:
                 table.refuse(stream_id, now)
 
     def _take_reset(self, stream: YamuxStream, code: int, now: float) -> None:
-        if stream.inbound:
-            # The work its opening caused here is done for nothing (CVE-2023-44487).
-            self._table.spend_reset(now)
-        stream.reset_code = code
-        self._outgoing.drop(stream)
-        self._table.end(stream)
+        self._table.was_reset(stream, code, now)
         self._touch(stream, Touched.RESET)
 
     def _take_credit(self, stream: YamuxStream, flags: int, length: int) -> None:

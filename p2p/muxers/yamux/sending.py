@@ -1,16 +1,14 @@
-"""Cutting frames: what waits to be written, and in which order it leaves. PURE.
+"""Cutting yamux frames: which of those that wait leave in which order. PURE.
 
 Control frames go first: GoAway, pong, ping, RSTs, window updates. All but the RSTs are kept as facts and not as
 frames, so that a remote that makes us answer without end finds one pong and one update per stream waiting. Then the
-streams in turn, a frame each, until the buffer is full. A stream stands in ``ready`` exactly while a frame can be
-cut for it.
+streams in turn, a frame each, until the buffer is full.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from p2p.limits import YamuxLimits
+from p2p.muxers.sending import MIN_ROOM, SendQueue
 from p2p.muxers.yamux.frames import (
     ACK,
     DATA,
@@ -26,41 +24,31 @@ from p2p.muxers.yamux.frames import (
 from p2p.muxers.yamux.keepalive import KeepAlive
 from p2p.muxers.yamux.stream import YamuxStream
 
-#: A buffer smaller than this is not written to: headers would be most of it.
-MIN_ROOM = 64
 
-
-class Outgoing:
+class Outgoing(SendQueue[YamuxStream]):
     """What one session has to write."""
 
     __slots__ = (
         "_keepalive",
         "_max_body",
         "_max_control",
-        "_ready",
         "_resets",
         "_updates",
-        "copied",
         "goodbye",
-        "only_goodbye",
         "pong",
     )
 
     def __init__(self, limits: YamuxLimits, keepalive: KeepAlive) -> None:
+        super().__init__(limits)
         self._max_body = limits.max_frame - HEADER_SIZE
         self._max_control = limits.max_control_frames
         self._keepalive = keepalive
-        self._ready: OrderedDict[int, YamuxStream] = OrderedDict()
         self._updates: dict[int, YamuxStream] = {}
         self._resets = bytearray()
-        #: Bytes copied from applications and not yet framed, of all streams.
-        self.copied = 0
         #: The code of a GoAway that waits.
         self.goodbye: int | None = None
         #: The value of the ping to answer; a newer one takes its place.
         self.pong: int | None = None
-        #: The remote broke the rules: nothing but GoAway is for it.
-        self.only_goodbye = False
 
     @property
     def empty(self) -> bool:
@@ -70,25 +58,18 @@ class Outgoing:
         if self.only_goodbye:
             return True
         return not (
-            self._ready or self._updates or self._resets or self.pong is not None or self._keepalive.waiting
+            self.ready or self._updates or self._resets or self.pong is not None or self._keepalive.waiting
         )
 
     @property
     def _opening(self) -> bool:
         """Whether streams wait that the remote has not heard of: it refuses those that come behind a GoAway."""
-        return any(stream.opening == SYN for stream in self._ready.values())
+        return any(stream.opening == SYN for stream in self.ready)
 
     @property
     def congested(self) -> bool:
         """Whether too many control frames wait."""
         return len(self._updates) + len(self._resets) // HEADER_SIZE > self._max_control
-
-    def schedule(self, stream: YamuxStream) -> None:
-        """Let a stream take its turn, if there is a frame to cut for it."""
-        if stream.sendable:
-            self._ready[stream.stream_id] = stream
-        else:
-            self._ready.pop(stream.stream_id, None)
 
     def update(self, stream: YamuxStream) -> bool:
         """Let a window update go out; False when one waits already."""
@@ -101,20 +82,14 @@ class Outgoing:
         """The remote will send no more: it needs no credit."""
         self._updates.pop(stream.stream_id, None)
 
-    def reset(self, stream_id: int, code: int) -> None:
+    def reset(self, key: int, code: int) -> None:
         """RST, with the code in the length of a WINDOW_UPDATE (go-yamux's convention)."""
-        self._resets += HEADER.pack(WINDOW_UPDATE, RST, stream_id, code)
+        self._resets += HEADER.pack(WINDOW_UPDATE, RST, key, code)
 
     def forget(self, stream: YamuxStream) -> None:
         """Nothing more is written for this stream, but for an RST that waits."""
-        self._ready.pop(stream.stream_id, None)
+        super().forget(stream)
         self._updates.pop(stream.stream_id, None)
-
-    def drop(self, stream: YamuxStream) -> None:
-        """Let go of what is buffered for sending, a held write included."""
-        self.copied -= len(stream.pending)
-        stream.pending = bytearray()
-        stream.held = None
 
     def gather(self, out: memoryview, now: float, ended: list[YamuxStream]) -> int:
         """Fill ``out`` with frames; returns the bytes written. Streams whose FIN went are added to ``ended``."""
@@ -124,16 +99,14 @@ class Outgoing:
         pos = self.write_control(out, 0, now)
         if self.only_goodbye:
             return pos
-        ready, max_body = self._ready, self._max_body
+        ready, max_body = self.ready, self._max_body
         pack_into = HEADER.pack_into
         while ready:
             room = size - pos - HEADER_SIZE
             if room <= 0:
                 break
-            stream_id, stream = ready.popitem(last=False)
-            pending, held = stream.pending, stream.held
-            copied = len(pending)
-            waiting = copied if held is None else copied + len(held)
+            stream, _ = ready.popitem(last=False)
+            waiting = stream.waiting
             n = stream.send_window if stream.send_window < waiting else waiting
             if n > max_body:
                 n = max_body
@@ -144,36 +117,23 @@ class Outgoing:
             # It is a DATA frame, as rust sends it: go, js and rust take it on either, others look for it nowhere else.
             if not waiting and stream.eof_sent:
                 flags |= FIN
-            pack_into(out, pos, DATA if n or flags & FIN else WINDOW_UPDATE, flags, stream_id, n)
-            body = pos + HEADER_SIZE
-            pos = body + n
+            pack_into(out, pos, DATA if n or flags & FIN else WINDOW_UPDATE, flags, stream.stream_id, n)
+            pos += HEADER_SIZE
             if n:
                 stream.send_window -= n
-                if n < copied:
-                    with memoryview(pending) as view:
-                        out[body:pos] = view[:n]
-                    del pending[:n]
-                    self.copied -= n
-                else:
-                    if copied:
-                        out[body : body + copied] = pending
-                        body += copied
-                        pending.clear()
-                        self.copied -= copied
-                    if held is not None:
-                        part = pos - body
-                        out[body:pos] = held[:part]
-                        stream.held = held[part:] if part < len(held) else None
+                self.move(stream, out, pos, n)
+                pos += n
             if flags:
                 stream.opening = 0
                 if flags & SYN:
+                    stream.unknown = False
                     stream.takes_data = not stream.abandoned
                     stream.granted_at = now
                 if flags & FIN:
                     stream.fin_written = True
                     ended.append(stream)
             if stream.send_window if n < waiting else n and stream.eof_sent:
-                ready[stream_id] = stream
+                ready[stream] = None
         return pos
 
     def write_control(self, out: memoryview, pos: int, now: float) -> int:

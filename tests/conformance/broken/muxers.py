@@ -74,7 +74,7 @@ class CreditOnArrival(YamuxSession):
         touched = super().receive_data(data, now)
         for stream in touched:
             unread, stream.received = stream.received, bytearray()
-            self._grant(stream, now)
+            self._took(stream, now)
             stream.received = unread
         return touched
 
@@ -91,7 +91,7 @@ class CreditOnArrival(YamuxSession):
 class NoCredit(YamuxSession):
     """Reading grants nothing: a stream carries one window and no more."""
 
-    def _grant(self, books: YamuxStream, now: float) -> None:
+    def _took(self, books: YamuxStream, now: float) -> None:
         pass
 
 

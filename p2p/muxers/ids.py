@@ -1,4 +1,4 @@
-"""Which stream ids the remote has used. PURE.
+"""Which stream ids the remote has used, whatever the protocol. PURE.
 
 Ids rise, but the first frames of streams may overtake each other: go takes the id before it queues for the wire,
 and rust sends nothing for a stream before its first bytes. So an id below the highest may still be new. Those
@@ -47,18 +47,20 @@ class RecentIds:
 
 
 class RemoteIds:
-    """The ids of streams the remote opens, all of one parity: ``first``, ``first + 2``, …"""
+    """The ids of streams the remote opens: ``first``, ``first + step``, …"""
 
-    __slots__ = ("_backlog", "_highest", "_skipped")
+    __slots__ = ("_backlog", "_first", "_highest", "_skipped", "_step")
 
-    def __init__(self, first: int, backlog: int) -> None:
-        self._highest = first - 2
+    def __init__(self, first: int, backlog: int, *, step: int) -> None:
+        self._first = first
+        self._step = step
+        self._highest = first - step
         self._backlog = backlog
         self._skipped = RecentIds(backlog)
 
     def belongs(self, stream_id: int) -> bool:
         """Whether the remote may open a stream of this id at all."""
-        return stream_id > 0 and not (stream_id - self._highest) & 1
+        return stream_id >= self._first and not (stream_id - self._first) % self._step
 
     def within(self, stream_id: int) -> bool:
         """Whether it is not above the highest id the remote opened."""
@@ -68,7 +70,9 @@ class RemoteIds:
         """Take note that the remote opens ``stream_id``; False when it did so before."""
         if stream_id <= self._highest:
             return self._skipped.discard(stream_id)
-        self._skipped.extend(range(max(self._highest + 2, stream_id - 2 * self._backlog), stream_id, 2))
+        step = self._step
+        oldest = max(self._highest + step, stream_id - step * self._backlog)
+        self._skipped.extend(range(oldest, stream_id, step))
         self._highest = stream_id
         return True
 

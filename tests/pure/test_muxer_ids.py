@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from p2p.muxers.yamux.ids import RecentIds, RemoteIds
+from p2p.muxers.ids import RecentIds, RemoteIds
 
 BACKLOG = 4
 
@@ -36,7 +36,7 @@ class Ids(RuleBasedStateMachine):
     @initialize(first=st.sampled_from([1, 2]))
     def begin(self, first: int) -> None:
         self.first = first
-        self.ids = RemoteIds(first, BACKLOG)
+        self.ids = RemoteIds(first, BACKLOG, step=2)
         self.used: set[int] = set()
         self.forgotten: set[int] = set()  # skipped, and too many others since
 
@@ -84,7 +84,7 @@ TestIds = Ids.TestCase
 
 
 def test_a_leap_costs_no_more_than_the_backlog() -> None:
-    ids = RemoteIds(1, BACKLOG)
+    ids = RemoteIds(1, BACKLOG, step=2)
     assert ids.open(2**32 - 1)
     assert len(ids._skipped) == BACKLOG
     assert ids.open(2**32 - 3) and not ids.open(2**32 - 3) and not ids.open(5)
@@ -92,7 +92,7 @@ def test_a_leap_costs_no_more_than_the_backlog() -> None:
 
 def test_an_opening_that_skips_a_backlog_costs_a_few_calls() -> None:
     """A remote may send a thousand of them in one read, 12 bytes each."""
-    ids, calls = RemoteIds(1, 256), 0
+    ids, calls = RemoteIds(1, 256, step=2), 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal calls
