@@ -13,7 +13,7 @@ import pytest
 import p2p
 
 #: Packages a user imports from.
-PUBLIC = ["p2p", "p2p.abc", "p2p.errors", "p2p.transports", "p2p.testing"]
+PUBLIC = ["p2p", "p2p.abc", "p2p.errors", "p2p.muxers", "p2p.transports", "p2p.testing"]
 
 #: What a program that only opens streams has no use for.
 HEAVY = {

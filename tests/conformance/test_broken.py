@@ -54,6 +54,18 @@ def test_stream_of_a_broken_muxer(kind):
     assert failing(STREAM_CHECKS, maker) == broken_muxers.BROKEN_STREAMS[kind]
 
 
+@pytest.mark.parametrize(("kind", "check"), named(broken_muxers.BROKEN_MPLEX))
+def test_muxer_without_flow_control(kind, check):
+    assert failing(muxers.CHECKS_WITHOUT_FLOW_CONTROL, lambda: broken_muxers.BrokenMplex(kind)) == {check}
+
+
+@pytest.mark.parametrize("kind", broken_muxers.BROKEN_MPLEX_STREAMS)
+def test_stream_of_a_broken_muxer_without_flow_control(kind):
+    maker = makers.streams(broken_muxers.BrokenMplex(kind))
+    checks = [check for check in streams.CHECKS_WITHOUT_FLOW_CONTROL if check not in streams.RESTATED]
+    assert failing(checks, maker) == broken_muxers.BROKEN_MPLEX_STREAMS[kind]
+
+
 @pytest.mark.parametrize(("kind", "check"), named(broken_securities.BROKEN))
 def test_security(kind, check):
     with broken_securities.spoilt(kind):

@@ -11,7 +11,7 @@ import trio.testing
 
 from p2p.identity import Identity
 from p2p.limits import DEFAULT_LIMITS
-from p2p.muxers.yamux import Yamux
+from p2p.muxers import Mplex, Yamux
 from p2p.security.noise import Noise
 from p2p.testing.conformance import streams, transports
 from p2p.testing.conformance.transports import Setting, streams_of
@@ -96,6 +96,13 @@ TRANSPORTS = {
     "poor network, noise, yamux": (virtual, network(POOR, **NOISE_YAMUX)),
 }
 
+NOISE_MPLEX = {"securities": [Noise], "muxers": [Mplex]}
+UNCONTROLLED = {
+    "tcp4, noise, mplex": (real, tcp("/ip4/127.0.0.1/tcp/0", **NOISE_MPLEX)),
+    "memory, noise, mplex": (virtual, memory(**NOISE_MPLEX)),
+    "poor network, noise, mplex": (virtual, network(POOR, **NOISE_MPLEX)),
+}
+
 
 @pytest.mark.parametrize("check", transports.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", TRANSPORTS)
@@ -108,4 +115,18 @@ def test_transport(name, check):
 @pytest.mark.parametrize("name", TRANSPORTS)
 def test_stream(name, check):
     run, make = TRANSPORTS[name]
+    run(streams_of(make), check)
+
+
+@pytest.mark.parametrize("check", transports.CHECKS_WITHOUT_FLOW_CONTROL, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", UNCONTROLLED)
+def test_transport_without_flow_control(name, check):
+    run, make = UNCONTROLLED[name]
+    run(make, check)
+
+
+@pytest.mark.parametrize("check", streams.CHECKS_WITHOUT_FLOW_CONTROL, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", UNCONTROLLED)
+def test_stream_without_flow_control(name, check):
+    run, make = UNCONTROLLED[name]
     run(streams_of(make), check)

@@ -1,9 +1,10 @@
-"""What the laws of streams say of flow control; part of ``streams.CHECKS``."""
+"""What the laws of streams say of flow control, and of its absence; parts of the lists in ``streams``."""
 
 from __future__ import annotations
 
 import trio
 
+from p2p.errors import StreamReset
 from p2p.testing.conformance.driving import (
     CHUNK,
     SETTLE,
@@ -12,7 +13,7 @@ from p2p.testing.conformance.driving import (
     clog,
     receive_exactly,
 )
-from p2p.testing.conformance.verdict import check
+from p2p.testing.conformance.verdict import check, must_raise
 
 
 @check
@@ -63,6 +64,34 @@ async def check_one_unread_stream_blocks_no_other(make: StreamMaker) -> None:
             nursery.start_soon(c.send_all, CHUNK * 8)
             assert await receive_exactly(d, len(CHUNK) * 8) == CHUNK * 8
 
+
+@check
+async def check_overflow_resets_that_stream_alone(make: StreamMaker) -> None:
+    """Without flow control a stream that nobody reads is reset, at both ends, and no other is harmed."""
+    async with make() as (a, b), another(a, b) as (c, d):
+        with must_raise(
+            StreamReset, what="send_all of more than anybody keeps, to a stream that nobody reads,"
+        ):
+            await a.send_all(CHUNK * 200)
+        with must_raise(StreamReset, what="receive_some on a stream that was not read in time"):
+            await b.receive_some()
+        await c.send_all(b"unharmed")
+        assert await receive_exactly(d, 8) == b"unharmed"
+
+
+@check
+async def check_a_reader_that_keeps_up_loses_nothing(make: StreamMaker) -> None:
+    """Without flow control a sender is slowed down all the same, as long as somebody reads."""
+    async with make() as (a, b):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.send_all, CHUNK * 64)
+            left = len(CHUNK) * 64
+            while left:
+                left -= len(await b.receive_some(256 * 1024))
+                await trio.sleep(0.01)
+
+
+CHECKS_WITHOUT = (check_overflow_resets_that_stream_alone, check_a_reader_that_keeps_up_loses_nothing)
 
 CHECKS = (
     check_unread_bytes_are_bounded,

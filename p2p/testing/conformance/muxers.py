@@ -2,7 +2,7 @@
 clock.
 
 The maker returns a :class:`p2p.abc.Muxer`; sessions of it are set against each other. A protocol without
-flow control is held to ``CHECKS_WITHOUT_FLOW_CONTROL``.
+flow control, and without codes of resets, is held to ``CHECKS_WITHOUT_FLOW_CONTROL``.
 """
 
 from __future__ import annotations
@@ -418,12 +418,36 @@ async def check_no_credit_for_what_is_not_read(make: MuxerMaker) -> None:
     assert unread < _LARGE, f"{unread} bytes arrived, and nobody had read any"
 
 
-CHECKS_WITHOUT_FLOW_CONTROL = (
+# --- no flow control
+
+
+@check
+async def check_overflow_ends_that_stream_alone(make: MuxerMaker) -> None:
+    """What nobody reads is not kept without end, and costs no other stream anything."""
+    await trio.lowlevel.checkpoint()
+    pair = Pair(make())
+    here, there = pair.stream()
+    sibling, sibling_there = pair.stream()
+    send(pair.dialer, sibling, b"unharmed")
+    pair.dialer.session.send(here, memoryview(bytes(_MOST_WINDOW)))
+    while data := pair.dialer.give():
+        pair.responder.take(data)
+        kept = len(there.received)
+        assert kept < _LARGE, f"{kept} bytes are kept of a stream that nobody reads"
+        if pair.responder.session.overfull:
+            pair.responder.session.shed(pair.responder.now)
+            assert not pair.responder.session.overfull, "a stream was shed and is overfull"
+    pair.exchange()
+    assert there.reset_code is not None and there.overflowed, "the stream overflows, and goes on"
+    assert here.reset_code is not None, "the remote was not told that its stream is over"
+    assert pair.responder.read(sibling_there) == b"unharmed", "another stream was harmed"
+
+
+_COMMON = (
     check_bytes_cross_however_sliced,
     check_both_sides_open_streams,
     check_eof_ends_one_direction,
     check_reset_arrives,
-    check_reset_carries_its_code,
     check_data_after_a_reset_is_discarded,
     check_abandon_says_fin,
     check_abandon_with_unread_data_resets,
@@ -436,8 +460,11 @@ CHECKS_WITHOUT_FLOW_CONTROL = (
     check_everything_ends_at_nothing,
 )
 
+CHECKS_WITHOUT_FLOW_CONTROL = (*_COMMON, check_overflow_ends_that_stream_alone)
+
 CHECKS = (
-    *CHECKS_WITHOUT_FLOW_CONTROL,
+    *_COMMON,
+    check_reset_carries_its_code,
     check_sender_stops_at_the_window,
     check_a_remote_beyond_the_window_is_refused,
     check_credit_is_granted_for_what_is_read,

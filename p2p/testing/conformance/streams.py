@@ -2,8 +2,8 @@
 
 The maker gives both ends of one bare stream (the opener's first), of two connections whose pumps run, as an
 async context manager. No router serves the connections. With flow control the suite of checks is
-``CHECKS``; a multiplexing protocol without any, like mplex, is held to ``CHECKS_WITHOUT_FLOW_CONTROL``, and
-one whose resets carry no code is spared :func:`check_reset_carries_its_code`.
+``CHECKS``; a multiplexing protocol without any, and without codes of resets, like mplex, is held to
+``CHECKS_WITHOUT_FLOW_CONTROL``.
 
 Streams are closed while they are clogged: give the connections a short ``limits.close`` to save time.
 """
@@ -406,7 +406,7 @@ async def check_cancelled_send_tears_nothing(make: StreamMaker) -> None:
         assert data.startswith(got[:-7]), "what arrived of a cancelled send_all is no prefix of it"
 
 
-CHECKS_WITHOUT_FLOW_CONTROL = (
+_COMMON = (
     check_bytes_cross_both_ways,
     check_trios_own_laws,
     check_end_stays,
@@ -415,7 +415,6 @@ CHECKS_WITHOUT_FLOW_CONTROL = (
     check_sending_after_eof,
     check_reset_is_seen,
     check_reset_wakes_who_receives,
-    check_reset_carries_its_code,
     check_reset_after_eof_leaves_the_data,
     check_closed_after_aclose,
     check_close_delivers_what_was_accepted,
@@ -426,8 +425,11 @@ CHECKS_WITHOUT_FLOW_CONTROL = (
     check_cancelled_receive_loses_nothing,
 )
 
+CHECKS_WITHOUT_FLOW_CONTROL = (*_COMMON, *flow_control.CHECKS_WITHOUT)
+
 CHECKS = (
-    *CHECKS_WITHOUT_FLOW_CONTROL,
+    *_COMMON,
+    check_reset_carries_its_code,
     check_trios_clogged_laws,
     check_reset_wakes_who_sends,
     check_reset_never_waits,

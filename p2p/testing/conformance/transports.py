@@ -408,17 +408,47 @@ async def check_goodbye_lets_streams_finish(make: TransportMaker) -> None:
         other = await accepted.accept_stream()
         accepted.go_away()
         await settle()
+        with must_raise(ConnectionLost, what="open_stream after one's own goodbye"):
+            await accepted.open_stream()
+        with must_raise(ConnectionLost, StreamReset, what="a stream opened after the remote's goodbye"):
+            await (await dialed.open_stream()).receive_some()
+        assert await receive_exactly(other, 8) == b"question"
+        await other.send_all(b"answer")
+        await other.aclose()
+        assert await receive_all(stream) == b"answer", "a goodbye cost an answer that was under way"
+        await stream.aclose()
+
+
+@check
+async def check_goodbye_is_heard(make: TransportMaker) -> None:
+    """While streams go on, so only where the protocol has a message for it."""
+    async with meeting(make) as meet:
+        dialed, accepted = await meet.connect()
+        stream = await dialed.open_stream()
+        await stream.send_all(b"question")
+        await accepted.accept_stream()
+        accepted.go_away()
+        await settle()
         with must_raise(ConnectionLost, what="open_stream after the remote's goodbye"):
             await dialed.open_stream()
         with must_raise(trio.EndOfChannel, what="accept_stream after the remote's goodbye"):
             dialed.go_away()
             await settle()
             await accepted.accept_stream()
-        assert await receive_exactly(other, 8) == b"question"
-        await other.send_all(b"answer")
-        await other.aclose()
-        assert await receive_all(stream) == b"answer", "a goodbye cost an answer that was under way"
-        await stream.aclose()
+
+
+@check
+async def check_an_idle_end_is_a_goodbye(make: TransportMaker) -> None:
+    """With no stream open, one side ends the connection: the other takes it for no failure."""
+    async with meeting(make) as meet:
+        dialed, accepted = await meet.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(echo_all, accepted)
+            await ask(dialed, [b"all that there was to say"])
+            nursery.cancel_scope.cancel()
+        dialed.go_away()
+        with must_raise(trio.EndOfChannel, what="accept_stream on a connection that ended in order"):
+            await accepted.accept_stream()
 
 
 @check
@@ -436,7 +466,8 @@ async def check_a_remote_reset_leaves_the_connection(make: TransportMaker) -> No
             nursery.cancel_scope.cancel()
 
 
-CHECKS = (
+#: What holds without flow control, and without a message to say goodbye, too.
+CHECKS_WITHOUT_FLOW_CONTROL = (
     check_both_ends_know_each_other,
     check_whoever_answers_will_do,
     check_another_peer_is_refused,
@@ -452,9 +483,15 @@ CHECKS = (
     check_both_sides_open_streams,
     check_resets_disturb_no_other_stream,
     check_the_remotes_end_is_seen,
-    check_an_abort_ends_who_is_blocked,
     check_goodbye_lets_streams_finish,
+    check_an_idle_end_is_a_goodbye,
     check_a_remote_reset_leaves_the_connection,
+)
+
+CHECKS = (
+    *CHECKS_WITHOUT_FLOW_CONTROL,
+    check_an_abort_ends_who_is_blocked,
+    check_goodbye_is_heard,
 )
 
 

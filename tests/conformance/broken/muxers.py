@@ -1,11 +1,14 @@
-"""Yamux sessions with one defect each."""
+"""Yamux and mplex sessions with one defect each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from p2p.abc import ProtocolId, Role
-from p2p.limits import YamuxLimits
+from p2p.errors import RemoteProtocolError
+from p2p.limits import MplexLimits, YamuxLimits
+from p2p.muxers import mplex
+from p2p.muxers.mplex import MplexSession, MplexStream
 from p2p.muxers.session import SessionStream
 from p2p.muxers.yamux import PROTOCOL, YamuxSession, YamuxStream
 
@@ -125,4 +128,131 @@ BROKEN = {
 BROKEN_STREAMS = {
     FinOnlyClose: {"check_close_stops_a_sender"},
     TornFrame: {"check_cancelled_send_tears_nothing"},
+}
+
+
+class BrokenMplex:
+    """A muxer whose sessions are of the class given."""
+
+    def __init__(self, session: type[MplexSession]) -> None:
+        self._session = session
+
+    @property
+    def protocol(self) -> ProtocolId:
+        return mplex.PROTOCOL
+
+    def session(self, role: Role, *, now: float) -> MplexSession:
+        return self._session(MplexLimits(), now)
+
+
+class CloseOnlyClose(MplexSession):
+    """Closing with unread data says that this side has ended, and the remote sends on."""
+
+    def abandon(self, stream: SessionStream, now: float) -> None:
+        stream.received = bytearray()
+        super().abandon(stream, now)
+
+
+class TornMessage(MplexSession):
+    """A write withdrawn half-way leaves a header whose bytes never come."""
+
+    torn = b""
+
+    def withdraw(self, stream: SessionStream) -> int:
+        left = super().withdraw(stream)
+        if left:
+            self.torn = stream.message + b"\x64"
+        return left
+
+    def write_into(self, out: memoryview, now: float) -> int:
+        torn, self.torn = self.torn, b""
+        out[: len(torn)] = torn
+        return len(torn) + super().write_into(out[len(torn) :], now)
+
+    @property
+    def wants_write(self) -> bool:
+        return bool(self.torn) or super().wants_write
+
+
+class ForgetsHalfAHeader(MplexSession):
+    """A header that comes in pieces is thrown away."""
+
+    def receive_data(self, data: memoryview, now: float) -> Sequence[MplexStream]:
+        touched = super().receive_data(data, now)
+        self._receiver._head = b""
+        return touched
+
+
+class OneFirst(MplexSession):
+    """The oldest stream is served as long as it has anything to send."""
+
+    def write_into(self, out: memoryview, now: float) -> int:
+        ready = self._outgoing.ready
+        if ready:
+            ready.move_to_end(min(ready, key=lambda stream: stream.key), last=False)
+        return super().write_into(out, now)
+
+
+class BlamesWhatWasOnItsWay(MplexSession):
+    """After a reset of ours the remote may not say one more word of the stream."""
+
+    ours: frozenset[int] = frozenset()
+
+    def reset(self, stream: SessionStream, code: int = 0) -> None:
+        super().reset(stream, code)
+        self.ours |= {stream.key}
+
+    def receive_data(self, data: memoryview, now: float) -> Sequence[MplexStream]:
+        touched = super().receive_data(data, now)
+        if data and data[0] & 7 == 2 and data[0] >> 3 << 1 | 1 in self.ours:
+            raise RemoteProtocolError("expected nothing of a stream that was reset")
+        return touched
+
+
+class KeepsEverything(MplexSession):
+    """What nobody reads is kept, however much it is."""
+
+    @property
+    def overfull(self) -> bool:
+        return False
+
+
+class ShedsAll(MplexSession):
+    """When one stream overflows, all are reset."""
+
+    def shed(self, now: float) -> Sequence[MplexStream]:
+        for stream in self._table.live.values() if self.overfull else ():
+            self._table.overfull[stream.key] = stream
+        return super().shed(now)
+
+
+class NumbersAreEnough(MplexSession):
+    """The fourth stream of the remote is taken for the fourth of its own."""
+
+    def receive_data(self, data: memoryview, now: float) -> Sequence[MplexStream]:
+        theirs, ours = 3 << 1 | 1, 3 << 1
+        live = self._table.live
+        if theirs not in live or ours not in live:
+            return super().receive_data(data, now)
+        live[theirs], live[ours] = live[ours], live[theirs]
+        try:
+            return super().receive_data(data, now)
+        finally:
+            live[theirs], live[ours] = live[ours], live[theirs]
+
+
+BROKEN_MPLEX = {
+    CloseOnlyClose: "check_abandon_with_unread_data_resets",
+    TornMessage: "check_a_withdrawn_write_leaves_whole_frames",
+    ForgetsHalfAHeader: "check_bytes_cross_however_sliced",
+    OneFirst: "check_streams_take_turns",
+    BlamesWhatWasOnItsWay: "check_data_after_a_reset_is_discarded",
+    KeepsEverything: "check_overflow_ends_that_stream_alone",
+    ShedsAll: "check_overflow_ends_that_stream_alone",
+    NumbersAreEnough: "check_both_sides_open_streams",
+}
+
+BROKEN_MPLEX_STREAMS = {
+    KeepsEverything: {"check_overflow_resets_that_stream_alone"},
+    ShedsAll: {"check_overflow_resets_that_stream_alone"},
 }

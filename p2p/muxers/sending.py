@@ -1,0 +1,138 @@
+"""What waits to be written, whatever the protocol: streams in turn, and the bytes accepted for them. PURE.
+
+Each protocol adds its control frames and the cutting of frames (``gather``). A stream stands in ``ready`` exactly
+while a frame can be cut for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+from p2p.errors import LocalProtocolError
+from p2p.limits import MuxerLimits
+from p2p.muxers.books import StreamBooks
+
+S = TypeVar("S", bound=StreamBooks)
+
+#: A buffer smaller than this is not written to: headers would be most of it.
+MIN_ROOM = 64
+
+
+class SendQueue(ABC, Generic[S]):
+    """What one session has to write."""
+
+    __slots__ = ("_max_copied", "copied", "only_goodbye", "ready")
+
+    def __init__(self, limits: MuxerLimits) -> None:
+        self._max_copied = limits.send_buffers
+        self.ready: OrderedDict[S, None] = OrderedDict()
+        #: Bytes copied from applications and not yet framed, of all streams.
+        self.copied = 0
+        #: The remote broke the rules: nothing but a goodbye is for it.
+        self.only_goodbye = False
+
+    # --- what the protocol adds -----------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def empty(self) -> bool:
+        """Whether ``gather`` would write nothing."""
+
+    @property
+    @abstractmethod
+    def congested(self) -> bool:
+        """Whether too many control frames wait."""
+
+    @abstractmethod
+    def gather(self, out: memoryview, now: float, ended: list[S]) -> int:
+        """Fill ``out`` with frames; returns the bytes written. Streams whose FIN went are added to ``ended``."""
+
+    @abstractmethod
+    def write_control(self, out: memoryview, pos: int, now: float) -> int:
+        """Put control frames into ``out`` from ``pos`` on; returns where they end."""
+
+    @abstractmethod
+    def reset(self, key: int, code: int) -> None:
+        """Let a reset of the stream go out."""
+
+    # --- taking from applications ---------------------------------------------------------------------
+
+    def accept(self, stream: S, data: memoryview) -> int:
+        """Copy what fits whole, or hold it; see :meth:`p2p.muxers.session.MuxerSession.send`."""
+        size = len(data)
+        if size <= stream.send_room and self.copied + size <= self._max_copied:
+            return self._copy(stream, data, size)
+        _check_sending(stream)
+        if stream.held is not None:
+            return 0
+        stream.held = data
+        self.schedule(stream)
+        return size
+
+    def copy(self, stream: S, data: memoryview) -> int:
+        """Copy what fits, of this stream and of all."""
+        return self._copy(stream, data, min(len(data), stream.send_room, self._max_copied - self.copied))
+
+    def _copy(self, stream: S, data: memoryview, size: int) -> int:
+        _check_sending(stream)
+        if size:
+            stream.pending += data[:size]
+            self.copied += size
+            self.schedule(stream)
+        return size
+
+    def withdraw(self, stream: S) -> int:
+        """Give back what is left of a held write."""
+        if stream.held is None:
+            return 0
+        left = len(stream.held)
+        stream.held = None
+        self.schedule(stream)
+        return left
+
+    # --- letting go -----------------------------------------------------------------------------------
+
+    def schedule(self, stream: S) -> None:
+        """Let a stream take its turn, if there is a frame to cut for it."""
+        if stream.sendable:
+            self.ready[stream] = None
+        else:
+            self.ready.pop(stream, None)
+
+    def move(self, stream: S, out: memoryview, pos: int, n: int) -> None:
+        """Move the next ``n`` of the stream's ``waiting`` bytes into ``out`` at ``pos``."""
+        pending = stream.pending
+        copied = len(pending)
+        if n < copied:
+            with memoryview(pending) as view:
+                out[pos : pos + n] = view[:n]
+            del pending[:n]
+            self.copied -= n
+            return
+        if copied:
+            out[pos : pos + copied] = pending
+            pending.clear()
+            self.copied -= copied
+        held = stream.held
+        if held is not None:
+            part = n - copied
+            out[pos + copied : pos + n] = held[:part]
+            stream.held = held[part:] if part < len(held) else None
+
+    def forget(self, stream: S) -> None:
+        """Nothing more is written for this stream, but for a reset that waits."""
+        self.ready.pop(stream, None)
+
+    def drop(self, stream: S) -> None:
+        """Let go of what is buffered for sending, a held write included."""
+        self.copied -= len(stream.pending)
+        stream.pending = bytearray()
+        stream.held = None
+
+
+def _check_sending(stream: StreamBooks) -> None:
+    if stream.eof_sent or stream.over:
+        how = "ended" if stream.eof_sent else "reset"
+        raise LocalProtocolError(f"{stream!r} was {how}: it sends no more")
