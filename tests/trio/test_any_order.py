@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 import trio
 
-from p2p.abc import ProtocolId, Stream
+from p2p.abc import Muxer, ProtocolId, Stream
 from p2p.errors import (
     ConnectionLost,
     NegotiationError,
@@ -24,7 +24,8 @@ from p2p.errors import (
 )
 from p2p.host.reports import Reports
 from p2p.host.serving import Serving
-from p2p.limits import DEFAULT_LIMITS, Limits, YamuxLimits
+from p2p.limits import DEFAULT_LIMITS, Limits, MplexLimits, YamuxLimits
+from p2p.muxers import Mplex, Yamux
 from p2p.muxers.connection import MuxedConnection
 from p2p.testing.deterministic import run
 from p2p.testing.pairs import connections_over
@@ -46,16 +47,23 @@ ENDS = (
 class World:
     """One seed's choices, and two ends to make them on."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, muxer: str) -> None:
         self.rng = random.Random(seed)
         pick = self.rng.choice
-        yamux = YamuxLimits(max_inbound_streams=pick([4, 256]), ack_backlog=pick([2, 256]), reset_burst=10**6)
-        self.limits: Limits = replace(DEFAULT_LIMITS, yamux=yamux)
+        inbound, outbound = pick([4, 256]), pick([2, 256])
+        self.limits: Limits = replace(
+            DEFAULT_LIMITS,
+            yamux=YamuxLimits(max_inbound_streams=inbound, ack_backlog=outbound, reset_burst=10**6),
+            mplex=MplexLimits(max_inbound_streams=inbound, max_outbound_streams=outbound, reset_burst=10**6),
+        )
+        muxers: dict[str, Muxer] = {"yamux": Yamux(self.limits.yamux), "mplex": Mplex(self.limits.mplex)}
         cut: Callable[[], int] | None = None
         if self.rng.random() < 0.5:
             cut = lambda: pick([30, 1000, 50_000])  # noqa: E731
         raws = raw_pair(buffer=pick([1000, 4096, 65_536]), cut=cut)
-        self.ends: tuple[MuxedConnection, MuxedConnection] = connections_over(raws, limits=self.limits)
+        self.ends: tuple[MuxedConnection, MuxedConnection] = connections_over(
+            raws, muxer=muxers[muxer], limits=self.limits
+        )
         self.reports = Reports(self.limits)
 
     async def handler(self, stream: Stream) -> None:
@@ -156,13 +164,14 @@ class World:
         assert not bugs, self.reports.counts
 
 
+@pytest.mark.parametrize("muxer", ["yamux", "mplex"])
 @pytest.mark.parametrize("batch", range(4))
-def test_anything_in_any_order_leaves_nothing(batch: int) -> None:
+def test_anything_in_any_order_leaves_nothing(batch: int, muxer: str) -> None:
     for seed in range(10 * batch, 10 * batch + 10):
         world: list[World] = []
 
         async def main(seed: int = seed, world: list[World] = world) -> None:
-            world.append(World(seed))
+            world.append(World(seed, muxer))
             await world[0].live()
 
         run(main, seed=seed)

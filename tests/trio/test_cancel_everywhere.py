@@ -17,11 +17,11 @@ import trio
 import trio.testing
 
 from p2p import Host, Identity
-from p2p.abc import ProtocolId, Stream
+from p2p.abc import Muxer, ProtocolId, Stream
 from p2p.errors import SecurityError, StreamReset
 from p2p.limits import DEFAULT_LIMITS
+from p2p.muxers import Mplex, Yamux
 from p2p.muxers.connection import MuxedConnection
-from p2p.muxers.yamux import Yamux
 from p2p.security.noise import Noise
 from p2p.testing.cancellation import Outcome, cancelled_after
 from p2p.testing.deterministic import deterministic_scheduling, run
@@ -49,15 +49,26 @@ async def echo(stream: Stream) -> None:
         await stream.send_all(chunk)
 
 
+MUXERS: dict[str, Callable[[], Muxer]] = {"yamux": Yamux, "mplex": Mplex}
+over_each_muxer = pytest.mark.parametrize("muxer", MUXERS)
+
+
 @asynccontextmanager
-async def hosts() -> AsyncIterator[tuple[Host, Host, str]]:
+async def hosts(muxer: str) -> AsyncIterator[tuple[Host, Host, str]]:
     """A dialer, a responder that echoes, and where it listens."""
     hub = MemoryHub()
     async with (
         Host(
-            RESPONDER, transports=[Memory(hub)], listen=["/memory/7"], identify=False, limits=LIMITS
+            RESPONDER,
+            transports=[Memory(hub)],
+            listen=["/memory/7"],
+            muxers=[MUXERS[muxer]()],
+            identify=False,
+            limits=LIMITS,
         ) as responder,
-        Host(DIALER, transports=[Memory(hub)], identify=False, limits=LIMITS) as dialer,
+        Host(
+            DIALER, transports=[Memory(hub)], muxers=[MUXERS[muxer]()], identify=False, limits=LIMITS
+        ) as dialer,
     ):
         with responder.handle(ECHO, echo):
             yield dialer, responder, str(responder.addrs[0])
@@ -85,9 +96,10 @@ async def assert_good(stream: Stream) -> None:
         await stream.aclose()
 
 
-def test_cancel_everywhere_dial() -> None:
+@over_each_muxer
+def test_cancel_everywhere_dial(muxer: str) -> None:
     async def attempt(step: int) -> Outcome[object]:
-        async with hosts() as (dialer, responder, addr):
+        async with hosts(muxer) as (dialer, responder, addr):
             outcome = await cancelled_after(step, lambda: dialer.dial(addr))
             await settle(responder)
             assert dialer.statistics().dials == 0
@@ -100,7 +112,8 @@ def test_cancel_everywhere_dial() -> None:
     assert everywhere(attempt) > 5
 
 
-def test_cancel_everywhere_upgrade() -> None:
+@over_each_muxer
+def test_cancel_everywhere_upgrade(muxer: str) -> None:
     """The responder's; the dialer's is part of dialing. The other side is not cancelled, and finds the end."""
 
     def upgraded(identity: Identity, transport: Memory) -> Upgraded:
@@ -108,7 +121,7 @@ def test_cancel_everywhere_upgrade() -> None:
             transport,
             local_peer=identity.peer_id,
             security=[Noise(identity, LIMITS.noise)],
-            muxers=[Yamux(LIMITS.yamux)],
+            muxers=[MUXERS[muxer]()],
             limits=LIMITS,
         )
 
@@ -145,9 +158,10 @@ def test_cancel_everywhere_upgrade() -> None:
 
 
 @pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "eager"])
-def test_cancel_everywhere_open_stream(lazy: bool) -> None:
+@over_each_muxer
+def test_cancel_everywhere_open_stream(lazy: bool, muxer: str) -> None:
     async def attempt(step: int) -> Outcome[object]:
-        async with hosts() as (dialer, responder, addr):
+        async with hosts(muxer) as (dialer, responder, addr):
             connection = await dialer.dial(addr)
             opened: list[Stream] = []
 
@@ -166,7 +180,8 @@ def test_cancel_everywhere_open_stream(lazy: bool) -> None:
     assert everywhere(attempt) >= 3
 
 
-def test_cancel_everywhere_send() -> None:
+@over_each_muxer
+def test_cancel_everywhere_send(muxer: str) -> None:
     data = bytes(range(256)) * 4096  # 1 MiB: four times the window
 
     async def attempt(step: int) -> Outcome[object]:
@@ -179,7 +194,7 @@ def test_cancel_everywhere_send() -> None:
             except StreamReset:
                 pass
 
-        async with hosts() as (dialer, responder, addr):
+        async with hosts(muxer) as (dialer, responder, addr):
             with responder.handle("/collect/1", collect):
                 stream = await dialer.open_stream(addr, "/collect/1")
                 outcome = await cancelled_after(step, lambda: stream.send_all(data))
@@ -199,14 +214,15 @@ def test_cancel_everywhere_send() -> None:
     assert everywhere(attempt) > 10
 
 
-def test_cancel_everywhere_receive() -> None:
+@over_each_muxer
+def test_cancel_everywhere_receive(muxer: str) -> None:
     data = bytes(range(256)) * 2048
 
     async def attempt(step: int) -> Outcome[object]:
         async def give(stream: Stream) -> None:
             await stream.send_all(data)
 
-        async with hosts() as (dialer, responder, addr):
+        async with hosts(muxer) as (dialer, responder, addr):
             with responder.handle("/give/1", give):
                 stream = await dialer.open_stream(addr, "/give/1")
                 received = bytearray()
@@ -226,9 +242,10 @@ def test_cancel_everywhere_receive() -> None:
     assert everywhere(attempt) > 10
 
 
-def test_cancel_everywhere_send_eof() -> None:
+@over_each_muxer
+def test_cancel_everywhere_send_eof(muxer: str) -> None:
     async def attempt(step: int) -> Outcome[object]:
-        async with hosts() as (dialer, responder, addr):
+        async with hosts(muxer) as (dialer, responder, addr):
             connection = await dialer.dial(addr)
             stream = await connection.open_stream(ECHO, lazy=True)
             await stream.send_all(b"x")
@@ -246,7 +263,8 @@ def test_cancel_everywhere_send_eof() -> None:
     assert everywhere(attempt) >= 3
 
 
-def test_cancel_everywhere_close() -> None:
+@over_each_muxer
+def test_cancel_everywhere_close(muxer: str) -> None:
     async def attempt(step: int) -> Outcome[object]:
         ends: list[str] = []
         sent = 0
@@ -261,7 +279,7 @@ def test_cancel_everywhere_close() -> None:
             except StreamReset:
                 ends.append("reset")
 
-        async with hosts() as (dialer, responder, addr):
+        async with hosts(muxer) as (dialer, responder, addr):
             with responder.handle("/slow/1", slow_reader):
                 stream = await dialer.open_stream(addr, "/slow/1")
                 while taken := stream.send_nowait(b"x" * 10_000):
