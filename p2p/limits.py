@@ -133,7 +133,9 @@ class MplexLimits(MuxerLimits):
     max_own_message: int = 32 * KIB
     #: The name of a stream, which nobody reads (go and js send its number), and a body where none belongs.
     max_name: int = 1 * KIB
-    #: Bytes received and not yet read, per stream; the last read that brings more (256 KiB at most) is taken whole.
+    #: Sealed bytes received at once: a message may be of two or three bytes, so more hold the loop too long.
+    max_read: int = 64 * KIB
+    #: Bytes received and not yet read, per stream; the last read that brings more is taken whole.
     receive_buffer: int = 256 * KIB
     #: A stream that holds more is given this long to be read, while nothing is received, and then it is reset (go:
     #: 5 s). The protocol has no way of slowing down one sender alone.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Generic
 
 from p2p.errors import LocalProtocolError, RemoteProtocolError
+from p2p.muxers.scratch import SCRATCH_SIZE
 from p2p.muxers.sending import S, SendQueue
 from p2p.muxers.session import SessionStream
 from p2p.muxers.table import StreamTable
@@ -40,7 +41,11 @@ class Bookkeeper(ABC, Generic[S]):
     def _stops_reading(self, books: S) -> None:
         """Nobody will read of it any more: what was received is gone."""
 
-    # --- reading: what a protocol with flow control and a goodbye has no need of ------------------------
+    # --- reading: as it is with flow control, a goodbye, and headers of some length ---------------------
+
+    @property
+    def max_read(self) -> int:
+        return SCRATCH_SIZE
 
     def receive_eof(self) -> None:
         pass

@@ -9,7 +9,7 @@ nobody's cancellation can tear a frame. Applications are never waited for.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
@@ -35,8 +35,8 @@ from p2p.identity import PeerId, PublicKey
 from p2p.limits import Limits
 from p2p.muxers.deadlines import Deadlines
 from p2p.muxers.ending import Ending
+from p2p.muxers.inbox import Inbox
 from p2p.muxers.outbox import Outbox
-from p2p.muxers.scratch import scratch
 from p2p.muxers.session import MuxerSession, SessionStream, Touched
 from p2p.muxers.stream import MuxedStream
 from p2p.muxers.waiting import Waiters
@@ -71,16 +71,13 @@ class MuxedConnection(Connection):
         limited: bool = False,
     ) -> None:
         self._raw = raw
-        self._channel = channel
         self._local_peer = local_peer
         self._remote_peer = remote_peer
         self._remote_key = remote_key
         self._direction = Direction.OUTBOUND if role is Role.DIALER else Direction.INBOUND
         self._limited = limited
-        self._leftover = leftover
-        self._opened = opened
-        self._preface = preface
         self._refused = refused
+        self._inbox = Inbox(channel, session, sealed=leftover, opened=opened, preface=preface)
         self._outbox = Outbox(
             raw, channel, session, prefix=unsent, preface=preface.data_to_send() if preface else b""
         )
@@ -91,7 +88,6 @@ class MuxedConnection(Connection):
         self._openers = trio.lowlevel.ParkingLot()
         self._router: StreamRouter | None = None
         self._parked: trio.CancelScope | None = None
-        self._received = 0
         #: Whether the pump waits for overfull streams to be read.
         self._yielding = False
         self.limits = limits
@@ -151,7 +147,7 @@ class MuxedConnection(Connection):
     def statistics(self) -> ConnectionStatistics:
         return ConnectionStatistics(
             bytes_sent=self._outbox.bytes_sent,
-            bytes_received=self._received,
+            bytes_received=self._inbox.bytes_received,
             streams=len(self.streams),
             round_trip=self.session.round_trip,
             queued=self.queued,
@@ -230,33 +226,24 @@ class MuxedConnection(Connection):
             raise ending.failure
 
     async def _read(self) -> None:
-        buffers = scratch()
+        inbox = self._inbox
         try:
-            if self._opened:
-                plain, self._opened = self._opened, b""
-                self._take_plain(memoryview(plain), trio.current_time())
-            if self._leftover:
-                sealed, self._leftover = self._leftover, b""
-                buffers.cipher[: len(sealed)] = sealed
-                self._take(buffers.cipher[: len(sealed)])
+            now = trio.current_time()
+            self._take(inbox.begin(now), now)
             while not self._ending.finished:
                 while self.session.congested:
                     await self.waiters.wait(lambda: not self.session.congested)
                 if self.session.overfull:
                     await self._yield_to_readers()
-                carried = len(self._leftover)
-                n = await self._raw.receive_into(buffers.cipher[carried:])
+                n = await self._raw.receive_into(inbox.room())
                 if not n:
                     self.session.receive_eof()
                     self._ending.transport_ended("the remote closed it")
                     return
                 if self.lost is not None or self._ending.failure is not None:
                     return  # it ended while these bytes arrived
-                self._received += n
-                if carried:
-                    buffers.cipher[:carried] = self._leftover
-                    self._leftover = b""
-                self._take(buffers.cipher[: carried + n])
+                now = trio.current_time()
+                self._take(inbox.take(n, now), now)
         except (RemoteProtocolError, NegotiationError) as error:
             self._refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -276,36 +263,22 @@ class MuxedConnection(Connection):
             self._tell(session.shed(trio.current_time()))
             self.flush()
 
-    def _take(self, sealed: memoryview) -> None:
-        """Open frames, feed the session, let the touched streams act, and answer, all without a suspension."""
-        plain = scratch().plain
-        now = trio.current_time()
-        offset = 0
-        while True:
-            consumed, produced = self._channel.open_into(sealed[offset:], plain)
-            if not consumed:
-                break
-            offset += consumed
-            if produced:
-                self._take_plain(plain[:produced], now)
-        self._leftover = bytes(sealed[offset:])
-        self.flush()
-
-    def _take_plain(self, data: memoryview, now: float) -> None:
-        if self._preface is not None:
-            data = data[self._preface.receive_data(data) :]
-            if not self._preface.done:
-                return
-            self._preface = None
-        for books in self.session.receive_data(data, now):
-            flags, books.touched = books.touched, 0
-            stream = self._fronts.get(books)
-            if stream is None:
-                if not flags & Touched.OPENED:
-                    continue
-                stream = self._admit(books, now)
-            stream.touched(flags)
-        self.changed()
+    def _take(self, frames: Iterable[Sequence[SessionStream]], now: float) -> None:
+        """Let the streams that each frame touched act, and answer what there is to answer, without a suspension."""
+        anything = False
+        for touched in frames:
+            for books in touched:
+                flags, books.touched = books.touched, 0
+                stream = self._fronts.get(books)
+                if stream is None:
+                    if not flags & Touched.OPENED:
+                        continue
+                    stream = self._admit(books, now)
+                stream.touched(flags)
+            self.changed()
+            anything = True
+        if anything:
+            self.flush()
 
     def _admit(self, books: SessionStream, now: float) -> MuxedStream:
         router = self._router

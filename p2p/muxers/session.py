@@ -110,6 +110,11 @@ class MuxerSession(Protocol):
         """Whether so many control frames wait that the pump must stop reading until they are written."""
         ...
 
+    @property
+    def max_read(self) -> int:
+        """Sealed bytes the pump may receive at once, if a frame is no longer: acting on them holds the loop."""
+        ...
+
     def receive_eof(self) -> None:
         """The transport ended in order: the goodbye of a protocol that has no other."""
         ...

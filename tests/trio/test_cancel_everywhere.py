@@ -288,7 +288,11 @@ def test_cancel_everywhere_close(muxer: str) -> None:
                 with pytest.raises(trio.ClosedResourceError):
                     await stream.receive_some()
                 await trio.sleep(5)
-                assert ends == (["fin"] if outcome.finished else ["reset"])
+                if muxer == "mplex" and not outcome.finished:
+                    # With no credit to wait for, all may have gone between the cancellation and its delivery.
+                    assert ends in (["fin"], ["reset"])
+                else:
+                    assert ends == (["fin"] if outcome.finished else ["reset"])
                 assert_unused(dialer, responder)
         return outcome
 

@@ -233,8 +233,8 @@ async def test_a_broken_rule_ends_the_connection_and_its_streams(
         stream = await left.open_stream()
         frame = bytearray(100)
         view = memoryview(frame)
-        forger._channel.room(view)[:12] = bytes.fromhex("010000000000000100000000")  # version 1
-        other.try_send(view[: forger._channel.seal(view, 12)])
+        forger._outbox._channel.room(view)[:12] = bytes.fromhex("010000000000000100000000")  # version 1
+        other.try_send(view[: forger._outbox._channel.seal(view, 12)])
         with pytest.raises(ConnectionLost):
             await stream.receive_some()
     assert "version" in str(caught[0])
@@ -257,8 +257,8 @@ async def test_a_stream_reset_before_its_answer_was_written_harms_nobody(
             ]
         )
         view = memoryview(bytearray(200))
-        dialer._channel.room(view)[: len(forged)] = forged
-        dialer._raw.try_send(view[: dialer._channel.seal(view, len(forged))])
+        dialer._outbox._channel.room(view)[: len(forged)] = forged
+        dialer._raw.try_send(view[: dialer._outbox._channel.seal(view, len(forged))])
         await trio.testing.wait_all_tasks_blocked()
         first, second = router.streams
         assert await first.receive_some() == b"hello"
@@ -359,8 +359,8 @@ async def test_a_refusal_that_comes_with_a_reset_is_a_refusal(autojump_clock: tr
             "000100080000000100000000"
         )  # WINDOW_UPDATE with RST, in the same frame of Noise
         frame = memoryview(bytearray(len(forged) + 18))
-        responder._channel.room(frame)[:] = forged
-        responder._raw.try_send(frame[: responder._channel.seal(frame, len(forged))])
+        responder._outbox._channel.room(frame)[:] = forged
+        responder._raw.try_send(frame[: responder._outbox._channel.seal(frame, len(forged))])
         with pytest.raises(NoCommonProtocol):
             await stream.receive_some()
         assert not stream.books.received
@@ -380,8 +380,8 @@ async def test_a_negotiation_broken_off_in_one_read_costs_its_stream_only(
             forged = b"\x00\x00\x00\x01" + stream_id + len(body).to_bytes(4, "big") + body
             forged += bytes.fromhex(end)[:4] + stream_id + bytes(4)
             frame = memoryview(bytearray(len(forged) + 18))
-            forger._channel.room(frame)[:] = forged
-            forger._raw.try_send(frame[: forger._channel.seal(frame, len(forged))])
+            forger._outbox._channel.room(frame)[:] = forged
+            forger._raw.try_send(frame[: forger._outbox._channel.seal(frame, len(forged))])
             await trio.testing.wait_all_tasks_blocked()
             assert responder.lost is None
             assert not responder.streams

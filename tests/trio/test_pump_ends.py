@@ -46,8 +46,8 @@ class NoRoom:
 def forge(forger: MuxedConnection, data: bytes) -> None:
     """Send ``data`` in the name of a connection whose pump does not run."""
     frame = memoryview(bytearray(len(data) + 18))
-    forger._channel.room(frame)[:] = data
-    size = forger._channel.seal(frame, len(data))
+    forger._outbox._channel.room(frame)[:] = data
+    size = forger._outbox._channel.seal(frame, len(data))
     assert forger._raw.try_send(frame[:size]) == size
 
 
@@ -69,7 +69,7 @@ async def read_all(connection: MuxedConnection) -> bytes:
     plain = memoryview(bytearray(1 << 20))
     while n := await connection._raw.receive_into(buffer):
         sealed += bytes(buffer[:n])
-        consumed, produced = connection._channel.open_into(memoryview(sealed), plain)
+        consumed, produced = connection._outbox._channel.open_into(memoryview(sealed), plain)
         sealed = sealed[consumed:]
         opened += bytes(plain[:produced])
     return opened

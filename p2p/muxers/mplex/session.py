@@ -43,9 +43,10 @@ class MplexSession(Bookkeeper[MplexStream]):
     See :class:`p2p.muxers.session.MuxerSession` for what each method promises.
     """
 
-    __slots__ = ("_closed_by_remote", "_outgoing", "_receiver", "_table")
+    __slots__ = ("_closed_by_remote", "_limits", "_outgoing", "_receiver", "_table")
 
     def __init__(self, limits: MplexLimits, now: float) -> None:
+        self._limits = limits
         self._outgoing = Outgoing(limits)
         self._table = MplexTable(limits, self._outgoing, now)
         self._receiver = Receiver(limits, self._table)
@@ -62,6 +63,10 @@ class MplexSession(Bookkeeper[MplexStream]):
         except RemoteProtocolError:
             self._break()
             raise
+
+    @property
+    def max_read(self) -> int:
+        return self._limits.max_read
 
     def receive_eof(self) -> None:
         self._closed_by_remote = NORMAL_TERMINATION
