@@ -83,10 +83,10 @@ class Bookkeeper(ABC, Generic[S]):
     # --- streams --------------------------------------------------------------------------------------
 
     def send(self, stream: SessionStream, data: memoryview) -> int:
-        return self._queue.accept(self._books(stream), data)
+        return self._queue.send(self._books(stream), data)
 
     def send_copy(self, stream: SessionStream, data: memoryview) -> int:
-        return self._queue.copy(self._books(stream), data)
+        return self._queue.send_copy(self._books(stream), data)
 
     def withdraw(self, stream: SessionStream) -> int:
         return self._queue.withdraw(self._books(stream))

@@ -59,7 +59,7 @@ class SendQueue(ABC, Generic[S]):
 
     # --- taking from applications ---------------------------------------------------------------------
 
-    def accept(self, stream: S, data: memoryview) -> int:
+    def send(self, stream: S, data: memoryview) -> int:
         """Copy what fits whole, or hold it; see :meth:`p2p.muxers.session.MuxerSession.send`."""
         size = len(data)
         if size <= stream.send_room and self.copied + size <= self._max_copied:
@@ -71,7 +71,7 @@ class SendQueue(ABC, Generic[S]):
         self.schedule(stream)
         return size
 
-    def copy(self, stream: S, data: memoryview) -> int:
+    def send_copy(self, stream: S, data: memoryview) -> int:
         """Copy what fits, of this stream and of all."""
         return self._copy(stream, data, min(len(data), stream.send_room, self._max_copied - self.copied))
 

@@ -11,11 +11,11 @@ from zlib import crc32
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from p2p.abc import ProtocolId, Role
+from p2p.abc import Muxer, ProtocolId, Role
 from p2p.identity import Identity, PrivateKey
 from p2p.limits import IdentifyLimits
+from p2p.muxers import Mplex, Yamux
 from p2p.muxers.session import SessionStream, Touched
-from p2p.muxers.yamux import Yamux
 from p2p.negotiation.multistream import Dialer, Responder
 from p2p.protocols.identify.state import Exchange
 from p2p.security.noise.channel import NoiseChannel
@@ -192,44 +192,50 @@ def open_plaintext_frames(pieces: Pieces) -> object:
     return _open_frames(PlaintextChannel(), pieces)
 
 
-# --- yamux --------------------------------------------------------------------------------------------
+# --- yamux, mplex -------------------------------------------------------------------------------------
 
 
-def _mux(role: Role, pieces: Pieces, *, reading: bool) -> object:
-    session = Yamux().session(role, now=0.0)
+def _mux(muxer: Muxer, role: Role, pieces: Pieces, *, reading: bool) -> object:
+    session = muxer.session(role, now=0.0)
     out = memoryview(bytearray(70_000))
-    streams: dict[int, SessionStream] = {}
-    heard: dict[int, bytearray] = {}
-    for _ in range(2):
-        ours = session.open_stream()
-        streams[ours.stream_id] = ours
-    session.send_copy(streams[min(streams)], memoryview(b"hello"))
+    first = session.open_stream()
+    streams: dict[str, SessionStream] = {str(stream): stream for stream in (first, session.open_stream())}
+    heard: dict[str, bytearray] = {}
+    session.send_copy(first, memoryview(b"hello"))
     while session.write_into(out, 0.0):
         pass
     for piece in pieces:
         for stream in session.receive_data(memoryview(piece), 0.0):
             assert stream.touched
             if stream.touched & Touched.OPENED:
-                assert stream.stream_id not in streams
-            streams[stream.stream_id] = stream
+                assert str(stream) not in streams
+            streams[str(stream)] = stream
             stream.touched = 0
             if reading:
-                heard.setdefault(stream.stream_id, bytearray()).extend(session.read(stream, None, 0.0))
+                heard.setdefault(str(stream), bytearray()).extend(session.read(stream, None, 0.0))
         while session.write_into(out, 0.0):
             pass
         assert not session.congested
     return session.closed_by_remote, session.live_streams, [
-        (number, bytes(heard.get(number, b"") + stream.received), stream.eof_received, stream.reset_code)
-        for number, stream in sorted(streams.items())
+        (name, bytes(heard.get(name, b"") + stream.received), stream.eof_received, stream.reset_code)
+        for name, stream in sorted(streams.items())
     ]  # fmt: skip
 
 
 def mux_as_dialer(pieces: Pieces) -> object:
-    return _mux(Role.DIALER, pieces, reading=False)
+    return _mux(Yamux(), Role.DIALER, pieces, reading=False)
 
 
 def mux_as_responder(pieces: Pieces) -> object:
-    return _mux(Role.RESPONDER, pieces, reading=True)
+    return _mux(Yamux(), Role.RESPONDER, pieces, reading=True)
+
+
+def mplex_unread(pieces: Pieces) -> object:
+    return _mux(Mplex(), Role.DIALER, pieces, reading=False)
+
+
+def mplex_read(pieces: Pieces) -> object:
+    return _mux(Mplex(), Role.RESPONDER, pieces, reading=True)
 
 
 # --- identify -----------------------------------------------------------------------------------------

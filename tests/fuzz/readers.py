@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 import trio.testing
 
-from p2p.abc import ProtocolId, Role, Stream
+from p2p.abc import Muxer, ProtocolId, Role, Stream
 from p2p.errors import ConnectionLost
 from p2p.limits import DEFAULT_LIMITS, IdentifyLimits
-from p2p.muxers.yamux import Yamux
+from p2p.muxers import Mplex, Yamux
 from p2p.negotiation.select import RawHandshake, propose, respond
 from p2p.protocols.identify.push import read_identification
 from p2p.protocols.ping import PAYLOAD_SIZE, ping
@@ -202,10 +202,17 @@ class Router:
 
 def pump(pieces: Pieces) -> object:
     """A connection with two streams that were opened lazily; each piece comes sealed in a frame of its own."""
+    return _pump(Yamux(), pieces)
 
+
+def pump_mplex(pieces: Pieces) -> object:
+    return _pump(Mplex(), pieces)
+
+
+def _pump(muxer: Muxer, pieces: Pieces) -> object:
     async def run() -> object:
         frames = _arriving([sealed(*pieces)])
-        connection, _ = connections_over((frames, frames))
+        connection, _ = connections_over((frames, frames), muxer=muxer)
         router = Router()
         for _ in range(2):
             await (await connection.open_stream(ECHO, lazy=True)).send_all(b"hello")

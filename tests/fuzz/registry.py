@@ -23,6 +23,7 @@ from p2p.identity import KeyType, PeerId, PublicKey, SignedEnvelope, ec, ed25519
 from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE
 from p2p.limits import KIB, IdentifyLimits
 from p2p.muxers.connection import MuxedConnection
+from p2p.muxers.mplex import MplexSession
 from p2p.muxers.yamux import YamuxSession
 from p2p.negotiation import select
 from p2p.negotiation.multistream import Dialer, Responder
@@ -363,10 +364,22 @@ MUXING = (
         variant="responder",
         memory=128 * KIB,
     ),
+    machine(
+        MplexSession.receive_data, machines.mplex_unread, *seeds.MPLEX, variant="unread", memory=128 * KIB
+    ),
+    machine(MplexSession.receive_data, machines.mplex_read, *seeds.MPLEX, variant="read", memory=160 * KIB),
 )
 
 CONNECTIONS = (
-    reader(MuxedConnection.run, readers.pump, *seeds.STREAMS, *seeds.yamux(2), refuses=RAW),
+    reader(
+        MuxedConnection.run,
+        readers.pump,
+        *seeds.STREAMS,
+        *seeds.yamux(2),
+        variant="yamux",
+        refuses=RAW,
+    ),
+    reader(MuxedConnection.run, readers.pump_mplex, *seeds.MPLEX, variant="mplex", refuses=RAW),
     reader(
         Upgraded.accept,
         readers.accept_connection,

@@ -98,6 +98,17 @@ def yamux(first: int) -> tuple[bytes, ...]:
     )
 
 
+#: Ours are 0 and 1, and so are theirs.
+MPLEX = (
+    b"\x00\x03two" + b"\x02\x05hello" + b"\x02\x00" + b"\x04\x00",
+    b"\x00\x00" + b"\x02" + encode_frame(b"x" * 300) + b"\x06\x00" + b"\x02\x01x",
+    b"\x01\x05hello" + b"\x01\x02!!" + b"\x03\x00" + b"\x0d\x00",
+    b"\x08\x00" + b"\x00\x00" + b"\x0a\x01a" + b"\x02\x01b" + b"\x80\x10\x00" + b"\x82\x10\x01c",
+    b"\x00\x00\x02" + encode_frame(MULTISTREAM + ECHO + b"data") + b"\x04\x00",
+    b"\x01" + encode_frame(MULTISTREAM + ECHO + b"data") + b"\x03\x00",
+)
+
+
 def speaking(stream_id: int, *texts: bytes) -> bytes:
     """A frame that opens a stream and says ``texts``."""
     body = b"".join(texts)

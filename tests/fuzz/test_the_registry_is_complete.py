@@ -27,6 +27,7 @@ EXCLUDED: dict[str, str] = {
     "p2p.identity.rsa.load_private": PRIVATE_KEY,
     "p2p.wire.messages.decode_private_key": PRIVATE_KEY,
     "p2p.muxers.stream.MuxedStream.receive_some": "gives what the session sorted already",
+    "p2p.muxers.mplex.receiving.Receiver.receive": "the inside of MplexSession.receive_data, and called by nobody else",
     "p2p.muxers.yamux.receiving.Receiver.receive": "the inside of YamuxSession.receive_data, and called by nobody else",
     "p2p.protocols.identify.push.Push.receive": "reads by read_identification, and looks at no bytes",
     "p2p.negotiation.select.RawHandshake.negotiate": "the inside of propose and respond",
