@@ -206,6 +206,20 @@ class PerfLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """Fetch (specs/fetch), on both sides."""
+
+    #: One key and its answer, the lookup included (go, js: 10 s); absolute.
+    timeout: float = 10.0
+    #: A key: names, and a hash behind them.
+    max_key: int = 1 * KIB
+    #: The message with the value (go: 1 MiB); what is larger is not for a protocol that cannot resume.
+    max_answer: int = 1 * MIB
+    #: Streams answered at once per peer: each may hold a value that is not read.
+    streams_per_peer: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class PeerstoreLimits:
     """What is remembered of peers."""
 
@@ -269,6 +283,7 @@ class Limits:
     identify: IdentifyLimits = field(default_factory=IdentifyLimits)
     ping: PingLimits = field(default_factory=PingLimits)
     perf: PerfLimits = field(default_factory=PerfLimits)
+    fetch: FetchLimits = field(default_factory=FetchLimits)
     peerstore: PeerstoreLimits = field(default_factory=PeerstoreLimits)
 
     #: Accepting or dialing one connection, from the first byte to the muxer (js, rust: 10 s); absolute.

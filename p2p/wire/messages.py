@@ -1,7 +1,7 @@
 """The protobuf messages of identity and connection set-up, as frozen values.
 
-The only module that touches the generated classes. Each ``decode_…`` runs its guard over the bytes first
-and raises ``RemoteProtocolError`` for whatever is too large, malformed or incomplete; each ``encode_…``
+Only this module and those called ``…_messages`` touch the generated classes. Each ``decode_…`` runs its guard over the
+bytes first and raises ``RemoteProtocolError`` for whatever is too large, malformed or incomplete; each ``encode_…``
 writes fields in the order of their numbers, so equal values give equal bytes. What is inside a ``bytes``
 field (a key, an address) is not looked at here.
 """
@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeVar
-
-from google.protobuf.message import DecodeError, Message
 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import WIRE_LIMITS, IdentifyLimits, NoiseLimits
 from p2p.wire.guards import LENGTH, VARINT, FieldRule, Guard
+from p2p.wire.parsing import guarded, text_of
 from p2p.wire.proto.envelope_pb2 import Envelope
 from p2p.wire.proto.identify_pb2 import Identify
 from p2p.wire.proto.keys_pb2 import PrivateKey, PublicKey
@@ -26,22 +24,6 @@ from p2p.wire.proto.plaintext_pb2 import Exchange
 
 _IDENTIFY = IdentifyLimits()
 _NOISE = NoiseLimits()
-_M = TypeVar("_M", bound=Message)
-
-
-def _parse(kind: type[_M], guard: Guard, data: bytes) -> _M:
-    guard.check(data)
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise RemoteProtocolError(f"not a {kind.DESCRIPTOR.name} message") from error
-
-
-def _text(data: bytes, what: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RemoteProtocolError(f"{what} is not UTF-8") from error
 
 
 # --- keys (specs/peer-ids) ------------------------------------------------------------------------------
@@ -75,7 +57,7 @@ def encode_public_key(key: KeyMessage) -> bytes:
 
 def decode_public_key(data: bytes) -> KeyMessage:
     """Only the one deterministic encoding is accepted: a peer id is made of these bytes."""
-    key = _key(_parse(PublicKey, _PUBLIC_KEY, data))
+    key = _key(guarded(PublicKey, _PUBLIC_KEY, data))
     if encode_public_key(key) != data:
         raise RemoteProtocolError("public key is not in its deterministic encoding")
     return key
@@ -87,7 +69,7 @@ def encode_private_key(key: KeyMessage) -> bytes:
 
 def decode_private_key(data: bytes) -> KeyMessage:
     """As :func:`decode_public_key`. Never on the wire; in key files."""
-    key = _key(_parse(PrivateKey, _PRIVATE_KEY, data))
+    key = _key(guarded(PrivateKey, _PRIVATE_KEY, data))
     if encode_private_key(key) != data:
         raise RemoteProtocolError("private key is not in its deterministic encoding")
     return key
@@ -147,7 +129,7 @@ def encode_envelope(envelope: EnvelopeMessage) -> bytes:
 
 
 def decode_envelope(data: bytes) -> EnvelopeMessage:
-    message = _parse(Envelope, _ENVELOPE, data)
+    message = guarded(Envelope, _ENVELOPE, data)
     return EnvelopeMessage(message.public_key, message.payload_type, message.payload, message.signature)
 
 
@@ -181,7 +163,7 @@ def encode_peer_record(record: PeerRecordMessage) -> bytes:
 
 
 def decode_peer_record(data: bytes) -> PeerRecordMessage:
-    message = _parse(PeerRecord, _PEER_RECORD, data)
+    message = guarded(PeerRecord, _PEER_RECORD, data)
     addresses = tuple(info.multiaddr for info in message.addresses)
     return PeerRecordMessage(message.peer_id, message.seq, addresses)
 
@@ -233,13 +215,13 @@ def encode_noise_payload(payload: NoisePayload) -> bytes:
 
 def decode_noise_payload(data: bytes) -> NoisePayload:
     """A payload without a key or without a signature is refused."""
-    message = _parse(NoiseHandshakePayload, _NOISE_PAYLOAD, data)
+    message = guarded(NoiseHandshakePayload, _NOISE_PAYLOAD, data)
     if not message.identity_key or not message.identity_sig:
         raise RemoteProtocolError("noise payload without identity_key or identity_sig")
     return NoisePayload(
         identity_key=message.identity_key,
         identity_sig=message.identity_sig,
-        stream_muxers=tuple(_text(muxer, "a stream muxer") for muxer in message.extensions.stream_muxers),
+        stream_muxers=tuple(text_of(muxer, "a stream muxer") for muxer in message.extensions.stream_muxers),
         webtransport_certhashes=tuple(message.extensions.webtransport_certhashes),
     )
 
@@ -264,7 +246,7 @@ def encode_plaintext_exchange(exchange: PlaintextExchange) -> bytes:
 
 
 def decode_plaintext_exchange(data: bytes) -> PlaintextExchange:
-    message = _parse(Exchange, _PLAINTEXT, data)
+    message = guarded(Exchange, _PLAINTEXT, data)
     if not message.id or not message.pubkey:
         raise RemoteProtocolError("plaintext exchange without id or pubkey")
     return PlaintextExchange(message.id, message.pubkey)
@@ -315,15 +297,15 @@ def encode_identify(message: IdentifyMessage) -> bytes:
 
 
 def decode_identify(data: bytes) -> IdentifyMessage:
-    message = _parse(Identify, _IDENTIFY_MESSAGE, data)
+    message = guarded(Identify, _IDENTIFY_MESSAGE, data)
     version = (
-        _text(message.protocolVersion, "protocolVersion") if message.HasField("protocolVersion") else None
+        text_of(message.protocolVersion, "protocolVersion") if message.HasField("protocolVersion") else None
     )
-    agent = _text(message.agentVersion, "agentVersion") if message.HasField("agentVersion") else None
+    agent = text_of(message.agentVersion, "agentVersion") if message.HasField("agentVersion") else None
     return IdentifyMessage(
         public_key=message.publicKey if message.HasField("publicKey") else None,
         listen_addrs=tuple(message.listenAddrs),
-        protocols=tuple(_text(protocol, "a protocol id") for protocol in message.protocols),
+        protocols=tuple(text_of(protocol, "a protocol id") for protocol in message.protocols),
         observed_addr=message.observedAddr if message.HasField("observedAddr") else None,
         protocol_version=version,
         agent_version=agent,

@@ -11,8 +11,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from p2p.protocols.fetch import FETCH
 from p2p.protocols.identify.service import IDENTIFY
+from p2p.protocols.perf import PERF
 from p2p.protocols.ping import PING
+from p2p.wire.fetch_messages import encode_fetch_request
+from p2p.wire.framing import encode_frame
 from tests.attacks import wire
 from tests.attacks.harness import Scene
 
@@ -24,12 +28,16 @@ SCALED = {
     "negotiation": {"timeout": DEADLINE},
     "identify": {"timeout": DEADLINE},
     "ping": {"idle": DEADLINE},
+    "perf": {"timeout": DEADLINE},
+    "fetch": {"timeout": DEADLINE},
 }
 LIFTED = {
     "upgrade": 1000.0,
     "negotiation": {"timeout": 1000.0},
     "identify": {"timeout": 1000.0},
     "ping": {"idle": 1000.0},
+    "perf": {"timeout": 1000.0},
+    "fetch": {"timeout": 1000.0},
 }
 
 
@@ -113,6 +121,15 @@ async def in_a_ping(scene: Scene) -> bool:
     return await on_a_stream(scene, wire.token("/multistream/1.0.0") + wire.token(PING), bytes(32))
 
 
+async def in_an_upload_to_measure(scene: Scene) -> bool:
+    return await on_a_stream(scene, wire.token("/multistream/1.0.0") + wire.token(PERF), bytes(100))
+
+
+async def in_a_request_to_fetch(scene: Scene) -> bool:
+    request = encode_frame(encode_fetch_request(bytes(100)))
+    return await on_a_stream(scene, wire.token("/multistream/1.0.0") + wire.token(FETCH), request)
+
+
 async def in_an_answer_to_identify(scene: Scene) -> bool:
     """The victim asks who we are: on a stream of its own, the first it opens."""
     connection = await scene.secure()
@@ -140,6 +157,8 @@ PLACES = (
     in_a_sealed_frame,
     in_a_streams_negotiation,
     in_a_ping,
+    in_an_upload_to_measure,
+    in_a_request_to_fetch,
     in_an_answer_to_identify,
 )
 

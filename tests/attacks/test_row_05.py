@@ -10,6 +10,7 @@ import trio
 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import KIB, MIB, Limits
+from p2p.protocols.fetch import FETCH
 from p2p.protocols.identify.service import IDENTIFY
 from p2p.wire.framing import FrameReader
 from p2p.wire.varint import encode
@@ -33,6 +34,7 @@ def lengths(limit: int) -> dict[str, bytes]:
 
 LINE = lengths(Limits().negotiation.max_message)
 IDENTIFICATION = lengths(Limits().identify.max_message)
+FETCHED = lengths(Limits().fetch.max_key + 16)
 #: Two bytes, big-endian: more than any message, one more than a handshake's may have, none at all.
 NOISE = {"64 KiB": b"\xff\xff", "one too many": (8 * KIB + 1).to_bytes(2, "big"), "zero": b"\x00\x00"}
 
@@ -67,6 +69,13 @@ async def on_a_stream(scene: Scene, length: bytes) -> None:
     await connection.receive_end_of(1)
 
 
+async def in_a_request_to_fetch(scene: Scene, length: bytes) -> None:
+    connection = await scene.secure()
+    await connection.send(wire.data(1, HEADER + wire.token(FETCH) + length, wire.SYN))
+    end = await connection.receive_end_of(1)
+    assert end is not None and end.flags & wire.RST
+
+
 async def in_an_answer_to_a_proposal(scene: Scene, length: bytes) -> None:
     await answer_identify(scene, HEADER + length)
 
@@ -93,12 +102,19 @@ PLACES: dict[Callable[[Scene, bytes], Awaitable[None]], dict[str, bytes]] = {
     in_noise: NOISE,
     in_the_muxers_negotiation: LINE,
     on_a_stream: LINE,
+    in_a_request_to_fetch: FETCHED,
     in_an_answer_to_a_proposal: LINE,
     in_an_answer_to_identify: IDENTIFICATION,
 }
 
 
-@pytest.mark.lifted(limits={"negotiation": {"max_message": 1 << 40}, "identify": {"max_message": 1 << 40}})
+@pytest.mark.lifted(
+    limits={
+        "negotiation": {"max_message": 1 << 40},
+        "identify": {"max_message": 1 << 40},
+        "fetch": {"max_key": 1 << 40},
+    }
+)
 async def test_row_05_lengths(attack):
     """Refused when the length is read: what it promises is never sent here, and would be awaited else."""
     async with attack() as scene:

@@ -1,10 +1,13 @@
-"""Row 15: protobuf that expands, nests, repeats and lies: in answers to identify, and in the payloads of Noise."""
+"""Row 15: protobuf that expands, nests, repeats and lies: in answers to identify, in requests to fetch, and in the
+payloads of Noise.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from p2p import Identity
+from p2p.protocols.fetch import FETCH
 from p2p.wire.framing import encode_frame
 from tests.attacks import identifying, wire, xx
 from tests.attacks.harness import Verdict
@@ -110,6 +113,32 @@ async def test_row_15_expansion(attack):
         wrong = [f"{name}: {outcome}" for name, outcome in found.items() if outcome != expected[name]]
         assert not wrong, "\n".join(wrong)
         assert not (await scene.victim.ask("peers")).get(str(identity.peer_id))
+
+
+# --- fetch --------------------------------------------------------------------------------------------
+
+IDENTIFIER = 1
+REQUESTS = malformed(KIB) | {
+    "a key twice": field(IDENTIFIER, b"a") + field(IDENTIFIER, b"b"),
+    "keys again and again": empty(IDENTIFIER, KIB),
+    "a key that is a number": varint(IDENTIFIER << 3) + b"\x01",
+}
+
+
+@pytest.mark.lifted(patches={"p2p.wire.guards:Guard.check": "lifts.unguarded"})
+async def test_row_15_in_fetch(attack):
+    """In a request: its stream is reset, and the connection answers the next."""
+    async with attack(verdict=VERDICT) as scene:
+        connection = await scene.secure()
+        wrong = []
+        for number, (name, message) in enumerate([*REQUESTS.items(), ("a key", field(IDENTIFIER, b"a"))]):
+            stream = 2 * number + 1
+            await connection.send(wire.opening(stream, FETCH) + wire.data(stream, encode_frame(message)))
+            end = await connection.receive_end_of(stream)
+            assert end is not None, name
+            if bool(end.flags & wire.RST) != (name in REQUESTS):
+                wrong.append(name)
+        assert not wrong, ", ".join(wrong)
 
 
 # --- Noise --------------------------------------------------------------------------------------------

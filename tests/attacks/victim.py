@@ -20,12 +20,14 @@ from typing import Any
 
 import trio
 
-from p2p import Host, Identity
+from p2p import Host, Identity, PeerId
 from p2p.abc import Stream
 from p2p.errors import DialError, P2PError
 from p2p.limits import Limits
 from p2p.protocols.echo import Echo
+from p2p.protocols.fetch import Fetch
 from p2p.protocols.identify import Identify
+from p2p.protocols.perf import Perf
 from p2p.protocols.ping import Ping
 from p2p.transports.tcp import TCP
 from tests.attacks import lifts
@@ -55,6 +57,10 @@ def patch(where: str, expression: str) -> None:
     for parent in parents:
         owner = getattr(owner, parent)
     setattr(owner, name, eval(expression, {"original": getattr(owner, name), "lifts": lifts}))
+
+
+async def find_nothing(key: bytes, peer: PeerId) -> None:
+    """What it looks up for those who fetch."""
 
 
 # --- handlers for attacks to call ---------------------------------------------------------------------
@@ -249,7 +255,7 @@ async def main(config: dict[str, Any], watch: StepWatch, log: LogWatch) -> None:
         Identity.generate(),
         transports=[TCP()],
         listen=["/ip4/127.0.0.1/tcp/0"],
-        services=[Identify(), Ping(), Echo()],
+        services=[Identify(), Ping(), Echo(), Perf(), Fetch({b"": find_nothing})],
         limits=limits,
     )
     async with host:

@@ -39,8 +39,9 @@ from p2p.security.plaintext import PlaintextChannel, _Plaintext
 from p2p.streams import MessageReader, read_exactly, read_lp
 from p2p.transports.sealed import SealedRaw
 from p2p.transports.upgraded import Upgraded
-from p2p.wire import messages, varint
+from p2p.wire import fetch_messages, messages, varint
 from p2p.wire.addresses import parse_peer_addr, parts, split_peer
+from p2p.wire.fetch_messages import FetchStatus
 from p2p.wire.framing import FrameReader, encode_frame
 from p2p.wire.guards import LENGTH, VARINT, FieldRule, Guard
 from p2p.wire.printable import printable
@@ -221,6 +222,16 @@ WIRE = (
         seeds.IDENTIFY_WITH_RECORD_OF_ANOTHER,
         memory=256 * KIB,
         kept=(b"\x1a\1\xff", b"\x2a\1\xff", b"\x32\1\xff"),
+    ),
+    codec(fetch_messages.decode_fetch_request, fetch_messages.encode_fetch_request(b"/ipns/key")),
+    codec(
+        fetch_messages.decode_fetch_answer,
+        *(
+            fetch_messages.encode_fetch_answer(fetch_messages.FetchAnswer(status, b"v"))
+            for status in FetchStatus
+        ),
+        b"",
+        memory=80 * KIB,
     ),
     codec(parse_peer_addr, *seeds.ADDRS, parse=read_addr),
     codec(

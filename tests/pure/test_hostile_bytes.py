@@ -13,6 +13,14 @@ from p2p.identity import KeyType, PeerId, PeerRecord, PrivateKey, PublicKey, Sig
 from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE
 from p2p.wire import messages, varint
 from p2p.wire.addresses import parse_peer_addr, parse_user_addr
+from p2p.wire.fetch_messages import (
+    FetchAnswer,
+    FetchStatus,
+    decode_fetch_answer,
+    decode_fetch_request,
+    encode_fetch_answer,
+    encode_fetch_request,
+)
 from p2p.wire.framing import FrameReader, encode_frame
 
 KEYS = {kind: PrivateKey.generate(kind) for kind in KeyType}
@@ -70,6 +78,11 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
                 messages.IdentifyMessage(b"key", (b"addr",), ("/a", "/b"), b"obs", "v", "agent", RECORD)
             )
         ],
+    ),
+    "request to fetch": (decode_fetch_request, [encode_fetch_request(b"key")]),
+    "answer to fetch": (
+        decode_fetch_answer,
+        [encode_fetch_answer(FetchAnswer(status, b"value")) for status in FetchStatus],
     ),
     "public key": (PublicKey.from_protobuf, [key.public_key.to_protobuf() for key in KEYS.values()]),
     "peer id": (PeerId.from_bytes, [PEER.to_bytes()]),

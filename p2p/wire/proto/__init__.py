@@ -1,1 +1,1 @@
-"""Generated protobuf classes; only ``p2p.wire.messages`` touches them."""
+"""Generated protobuf classes; only the modules of messages in ``p2p.wire`` touch them."""
