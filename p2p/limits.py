@@ -220,6 +220,54 @@ class FetchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareLimits:
+    """Sending and getting files; see docs/explanation/share.md.
+
+    The bounds on a manifest are of the format too: who sends keeps to them, who gets refuses more.
+    """
+
+    #: What a chunk holds at most. Small enough that one fetched twice is nothing, large enough that asking for each
+    #: costs little: 4 MiB take 34 ms at 1 Gbit/s.
+    chunk: int = 4 * MIB
+    #: Chunks of one share, so 1 TiB: their hashes take 8 MiB.
+    max_chunks: int = 256 * KIB
+    #: Files and empty folders of one share, and bytes of their paths in all: some 100 MiB of memory at worst.
+    max_entries: int = 200_000
+    max_paths: int = 32 * MIB
+    #: One name (Linux, macOS, Windows: 255), one path, and names in it (Linux: paths of 4,096).
+    max_name: int = 255
+    max_path: int = 2 * KIB
+    max_depth: int = 64
+    #: One message; a manifest is told in as many as it takes, each of so many entries at most.
+    max_message: int = 64 * KIB
+    max_message_entries: int = 512
+    #: Getters served at once: each holds one chunk in memory. One more is told to come later.
+    getters: int = 8
+    #: Streams of one peer, proven or not; one more is reset.
+    streams_per_peer: int = 4
+    #: The secret must be proven within this of the first byte.
+    prove: float = 10.0
+    #: Wrong proofs of one peer, in a burst and per second; then it is refused unheard. With 128 bits no rate would
+    #: find a secret: this bounds what trying costs us.
+    guess_burst: int = 5
+    guess_rate: float = 0.1
+    #: Proofs judged in all: above what anybody needs, and each peer id that guesses costs its owner a handshake.
+    judge_burst: int = 200
+    judge_rate: float = 100.0
+    #: Peers whose wrong proofs are remembered.
+    guessers: int = 1024
+    #: A getter that asks for nothing is left after this: it may be checking what it has already.
+    idle: float = 600.0
+    #: One chunk must cross within this, asked for and all of it: 7 kB/s.
+    transfer: float = 600.0
+    #: An answer to a proof, and then one part of the manifest after the other.
+    answer: float = 30.0
+    #: After a lost connection a getter dials again, in such steps, for so long without a new chunk.
+    redial_pause: float = 1.0
+    redial: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class PeerstoreLimits:
     """What is remembered of peers."""
 
@@ -284,6 +332,7 @@ class Limits:
     ping: PingLimits = field(default_factory=PingLimits)
     perf: PerfLimits = field(default_factory=PerfLimits)
     fetch: FetchLimits = field(default_factory=FetchLimits)
+    share: ShareLimits = field(default_factory=ShareLimits)
     peerstore: PeerstoreLimits = field(default_factory=PeerstoreLimits)
 
     #: Accepting or dialing one connection, from the first byte to the muxer (js, rust: 10 s); absolute.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
-from p2p.cli import echo, id, identify, node, perf, ping
+from p2p.cli import echo, get, id, identify, node, perf, ping, send
 from p2p.cli.output import Output, StdoutClosed
 from p2p.errors import P2PError
 from p2p.version import VERSION
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="p2p", description="libp2p from the command line.")
     parser.add_argument("--version", action="version", version=f"p2p {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (id, node, ping, identify, echo, perf):
+    for module in (send, get, id, node, ping, identify, echo, perf):
         command = module.add_to(commands)
         command.add_argument("--json", action="store_true", help="JSON, one object per line, for programs")
         command.set_defaults(run=module.run)

@@ -43,6 +43,13 @@ class Output:
         line = json.dumps({"event": event, **facts}) if self.as_json else sentence
         print(line, file=sys.stderr, flush=True)
 
+    def aside(self, event: str, sentence: str, **facts: object) -> None:
+        """What is not the answer: a sentence on stderr, or a JSON line among the others on stdout."""
+        if self.as_json:
+            self.tell(event, None, **facts)
+        else:
+            self.note(event, sentence)
+
     def fail(self, error: str, message: str) -> None:
         """The failure called ``error``, on stderr; nothing in its lines moves a cursor."""
         lines = [printable(line, _ERROR_LINE) for line in message.split("\n")]

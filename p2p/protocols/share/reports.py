@@ -1,0 +1,71 @@
+"""What the two sides tell whoever watches, as it happens: frozen values for a function that returns at once. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2p.identity import PeerId
+from p2p.protocols.share.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class GetterCame:
+    """Somebody proved to know the secret."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSent:
+    """``size`` more bytes were sent."""
+
+    peer: PeerId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetterLeft:
+    """``chunks``: how many were sent on this stream, the last perhaps in part. ``finished``: it has all now."""
+
+    peer: PeerId
+    chunks: int
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpoilt:
+    """A file changed; the share cannot be completed any more by anybody who lacks what it was."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRead:
+    """What is to come; ``held`` bytes of it are there."""
+
+    manifest: Manifest
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFetched:
+    """``size`` more bytes are written."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SenderLost:
+    """The connection broke after ``chunks`` chunks were asked for on it; it is made anew."""
+
+    chunks: int
+    reason: str
+
+
+Report = GetterCame | ChunkSent | GetterLeft | SourceSpoilt | ManifestRead | ChunkFetched | SenderLost
+Watch = Callable[[Report], None]
+
+
+def unwatched(report: Report) -> None:
+    """Nobody watches."""
