@@ -36,7 +36,7 @@ def pytest(session: nox.Session, *args: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Two processes, a file through echo, checked: ``nox -s demo -- FILE`` takes yours."""
+    """Two processes, a file sent and fetched, checked: ``nox -s demo -- FILE`` takes yours."""
     session.install("-e", ".")
     session.run("python", "-m", "p2p.cli.demo", *session.posargs)
 

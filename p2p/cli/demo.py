@@ -1,4 +1,4 @@
-"""Two processes, a file from one to the other and back, and what happened: ``python -m p2p.cli.demo [FILE]``."""
+"""Two processes, a file from one to the other, and what happened: ``python -m p2p.cli.demo [FILE]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import trio
 
@@ -23,18 +23,18 @@ MADE_SIZE: Final = 64 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 _P2P: Final = (sys.executable, "-m", "p2p.cli")
 _INTERRUPTED: Final = 130
-#: The first line of a node is some hundreds of bytes.
+#: A line of a process is some hundreds of bytes.
 _MAX_LINE: Final = 64 * 1024
 #: In order with what the processes print.
 _say = partial(print, flush=True)
-#: Seconds for a node to end after an interrupt.
+#: Seconds for a process to end after an interrupt.
 _PATIENCE: Final = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 only when every step did what it should."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # Started in the background by a shell: the node would inherit that, and not be interrupted.
+        # Started in the background by a shell: the sender would inherit that, and not be interrupted.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m p2p.cli.demo", description=__doc__)
     parser.add_argument(
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     good = False
     with tempfile.TemporaryDirectory(prefix="p2p-demo-") as name:
         try:
-            good = _demonstrate(chosen or _make_noise(Path(name, "noise")), Path(name, "came-back"))
+            good = _demonstrate(chosen or _make_noise(Path(name, "noise")), Path(name, "got"))
         except* KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
         except* OSError as group:
@@ -53,46 +53,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if good else 1
 
 
-def _demonstrate(source: Path, copy: Path) -> bool:
+def _demonstrate(source: Path, directory: Path) -> bool:
     before = _sha256(source)
     _say(f"file:        {source}, {size(source.stat().st_size)}")
     _say(f"sha256:      {before}")
-    with source.open("rb") as stdin, copy.open("wb") as stdout:
-        went_well = trio.run(_exchange, stdin, stdout)
+    if not trio.run(_exchange, source, directory):
+        return False
+    copy = directory / source.name
     after = _sha256(copy)
-    _say(f"came back:   {size(copy.stat().st_size)}, sha256 {'the same' if after == before else after}")
-    return went_well and after == before
+    _say(f"got:         {copy}, {size(copy.stat().st_size)}")
+    _say(f"sha256:      {after}, {'the same' if after == before else 'NOT THE SAME'}")
+    return after == before
 
 
-async def _exchange(stdin: BinaryIO, stdout: BinaryIO) -> bool:
-    """Send ``stdin`` through two processes into ``stdout``; whether both ended as they should."""
+async def _exchange(source: Path, directory: Path) -> bool:
+    """Send ``source`` into ``directory``, from one process to another; whether both ended as they should."""
     async with trio.open_nursery() as nursery:
-        node: trio.Process = await nursery.start(
-            partial(trio.run_process, [*_P2P, "node", "--json"], stdout=subprocess.PIPE, check=False)
+        command = [*_P2P, "send", str(source), "--json", "--listen", "/ip4/127.0.0.1/tcp/0"]
+        send: trio.Process = await nursery.start(
+            partial(trio.run_process, command, stdout=subprocess.PIPE, check=False)
         )
-        line = await _first_line(node)
+        line = await _first_line(send)
         if not line:
-            print("demo: the listening process did not start", file=sys.stderr)
+            print("demo: the sending process did not start", file=sys.stderr)
             return False
-        listening = json.loads(line)
-        addr = listening["addrs"][0]
-        _say(f"process {node.pid}: p2p node, I am {listening['peer_id']}")
-        _say(f"             listening on {addr}")
+        address = json.loads(line)["address"]
+        # Its secret is worth nothing to anybody once this has ended.
+        _say(f"process {send.pid}: p2p send {source.name}")
+        _say(f"             shared at {address}")
         start = trio.current_time()
-        echo: trio.Process = await nursery.start(
-            partial(trio.run_process, [*_P2P, "echo", addr], stdin=stdin, stdout=stdout, check=False)
+        get: trio.Process = await nursery.start(
+            partial(
+                trio.run_process,
+                [*_P2P, "get", address, "-o", str(directory)],
+                stdout=subprocess.DEVNULL,
+                check=False,
+            )
         )
-        _say(f"process {echo.pid}: p2p echo, sends the file there and gets it back")
-        await echo.wait()
+        _say(f"process {get.pid}: p2p get, fetches it from there")
+        await get.wait()
         taken = duration(trio.current_time() - start)
-        _say(f"process {echo.pid}: ended with {echo.returncode} after {taken}, its start included")
-        node.send_signal(signal.SIGINT)
+        _say(f"process {get.pid}: ended with {get.returncode} after {taken}, its start included")
+        send.send_signal(signal.SIGINT)
         with trio.move_on_after(_PATIENCE):
-            await _drain(node)  # a node that tells more than a pipe holds must not wait for us
-            await node.wait()
+            await _drain(send)  # a process that tells more than a pipe holds must not wait for us
+            await send.wait()
         nursery.cancel_scope.cancel()
-    _say(f"process {node.pid}: interrupted, ended with {node.returncode}")
-    return echo.returncode == 0 and node.returncode == _INTERRUPTED
+    _say(f"process {send.pid}: interrupted, ended with {send.returncode}")
+    return get.returncode == 0 and send.returncode == _INTERRUPTED
 
 
 async def _first_line(process: trio.Process) -> bytes:

@@ -34,10 +34,16 @@ def progress_bar(output: Output, total: int | None, label: str | None = None) ->
 
 
 class Progress:
-    """Bytes done out of ``total``, on a bar and as the event ``progress``, each at a bounded rate."""
+    """Bytes done out of ``total``, on a bar and as the event ``progress``, each at a bounded rate.
 
-    def __init__(self, output: Output, total: int, what: str, **facts: object) -> None:
+    ``early``: before the first line of stdout, which programs wait for; so the events go to stderr.
+    """
+
+    def __init__(
+        self, output: Output, total: int, what: str, *, early: bool = False, **facts: object
+    ) -> None:
         self._output = output
+        self._early = early
         self._facts = facts
         self._bar = progress_bar(output, total, what)
         self._told = trio.current_time()
@@ -52,7 +58,11 @@ class Progress:
         now = trio.current_time()
         if self._output.as_json and now - self._told >= _INTERVAL:
             self._told = now
-            self._output.tell("progress", None, bytes=done, total=self.total, **self._facts)
+            facts = {"bytes": done, "total": self.total, **self._facts}
+            if self._early:
+                self._output.note("progress", "", **facts)
+            else:
+                self._output.tell("progress", None, **facts)
 
     def advance(self, size: int) -> None:
         self.reach(self.done + size)

@@ -70,7 +70,7 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
 
 
 async def _scanned(path: str, output: Output) -> DiskSource:
-    with Progress(output, 0, "reading", doing="reading") as progress:
+    with Progress(output, 0, "reading", early=True, doing="reading") as progress:
         return await scan(path, DEFAULT_LIMITS.share, progress.reach)
 
 

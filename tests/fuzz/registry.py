@@ -32,6 +32,8 @@ from p2p.peerstore import Peerstore
 from p2p.protocols.identify.push import read_identification
 from p2p.protocols.identify.state import Exchange
 from p2p.protocols.ping import ping
+from p2p.protocols.share.door import Door
+from p2p.protocols.share.manifest import Assembling
 from p2p.security.noise import Noise
 from p2p.security.noise.channel import NoiseChannel
 from p2p.security.noise.handshake import Handshake
@@ -39,13 +41,13 @@ from p2p.security.plaintext import PlaintextChannel, _Plaintext
 from p2p.streams import MessageReader, read_exactly, read_lp
 from p2p.transports.sealed import SealedRaw
 from p2p.transports.upgraded import Upgraded
-from p2p.wire import fetch_messages, messages, varint
+from p2p.wire import fetch_messages, messages, share_messages, varint
 from p2p.wire.addresses import parse_peer_addr, parts, split_peer
 from p2p.wire.fetch_messages import FetchStatus
 from p2p.wire.framing import FrameReader, encode_frame
 from p2p.wire.guards import LENGTH, VARINT, FieldRule, Guard
 from p2p.wire.printable import printable
-from tests.fuzz import machines, readers, seeds
+from tests.fuzz import machines, readers, seeds, shares
 from tests.fuzz.machines import THEM, Pieces
 
 Refusals = tuple[type[BaseException], ...]
@@ -442,4 +444,14 @@ PROTOCOLS = (
     reader(ping, readers.answer_to_ping, readers.PONG),
 )
 
-REGISTRY = (*WIRE, *IDENTITY, *NEGOTIATING, *SECURING, *MUXING, *CONNECTIONS, *PROTOCOLS)
+SHARES = (
+    codec(share_messages.decode_hello, shares.HELLO),
+    codec(share_messages.decode_answer, *shares.ANSWERS),
+    codec(share_messages.decode_part, *shares.PARTS, memory=512 * KIB),
+    codec(share_messages.decode_request, *shares.REQUESTS),
+    codec(share_messages.decode_reply, *shares.REPLIES),
+    codec(Door.admit, shares.HELLO, shares.HELLO_FOR_NOTHING, parse=shares.knock),
+    codec(Assembling.receive, *shares.PARTS, parse=shares.assemble, memory=512 * KIB),
+)
+
+REGISTRY = (*WIRE, *IDENTITY, *NEGOTIATING, *SECURING, *MUXING, *CONNECTIONS, *PROTOCOLS, *SHARES)

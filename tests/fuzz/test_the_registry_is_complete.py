@@ -31,6 +31,7 @@ EXCLUDED: dict[str, str] = {
     "p2p.muxers.yamux.receiving.Receiver.receive": "the inside of YamuxSession.receive_data, and called by nobody else",
     "p2p.protocols.identify.push.Push.receive": "reads by read_identification, and looks at no bytes",
     "p2p.negotiation.select.RawHandshake.negotiate": "the inside of propose and respond",
+    "p2p.protocols.share.disk.waiting.DiskSource.read": "a file of this user's, not bytes of a peer",
     "p2p.transports.adapter.RawStreamAdapter.receive_into": MOVES,
     "p2p.transports.pipe.PipeStream.receive_into": MOVES,
     "p2p.transports.sockets.SocketStream.receive_into": MOVES,
