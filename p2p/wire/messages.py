@@ -1,10 +1,6 @@
 """The protobuf messages of identity and connection set-up, as frozen values.
 
-<<<<<<< HEAD
 Only this module and those called ``…_messages`` touch the generated classes. Each ``decode_…`` runs its guard over the
-=======
-Only this module and ``share_messages`` touch the generated classes. Each ``decode_…`` runs its guard over the
->>>>>>> f89ee58 (send and get: a file or folder, to whoever was given its address)
 bytes first and raises ``RemoteProtocolError`` for whatever is too large, malformed or incomplete; each ``encode_…``
 writes fields in the order of their numbers, so equal values give equal bytes. What is inside a ``bytes``
 field (a key, an address) is not looked at here.

@@ -14,7 +14,6 @@ import trio
 
 from p2p.abc import Handler, HostView, ProtocolId, Stream
 from p2p.errors import RemoteProtocolError
-from p2p.identity import PeerId
 from p2p.limits import ShareLimits
 from p2p.protocols.share.content import Source
 from p2p.protocols.share.door import Door
@@ -22,6 +21,7 @@ from p2p.protocols.share.errors import SourceChanged
 from p2p.protocols.share.manifest import encode_manifest
 from p2p.protocols.share.reports import ChunkSent, GetterCame, GetterLeft, SourceSpoilt, Watch, unwatched
 from p2p.protocols.share.secret import Secret
+from p2p.resources.per_peer import PerPeer
 from p2p.streams import read_lp, write_lp
 from p2p.wire.framing import encode_frame
 from p2p.wire.share_messages import (
@@ -60,7 +60,7 @@ class Share:
         self._watch = watch
         self._host: HostView | None = None
         self._door: Door[Source] | None = None
-        self._streams: dict[PeerId, int] = {}
+        self._streams = PerPeer()
         self._getters = 0
 
     @property
@@ -81,17 +81,14 @@ class Share:
 
     async def _answer(self, stream: Stream) -> None:
         host, peer = self._host, stream.connection.remote_peer
-        streams = self._streams.get(peer, 0)
-        if host is None or streams >= host.limits.share.streams_per_peer:
+        if host is None:
             stream.reset()
             return
-        self._streams[peer] = streams + 1
-        try:
-            await self._judge(stream, host)
-        finally:
-            self._streams[peer] -= 1
-            if not self._streams[peer]:
-                del self._streams[peer]
+        with self._streams.one_more(peer, host.limits.share.streams_per_peer) as may:
+            if may:
+                await self._judge(stream, host)
+            else:
+                stream.reset()
 
     async def _judge(self, stream: Stream, host: HostView) -> None:
         limits = host.limits.share
