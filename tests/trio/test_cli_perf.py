@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
+import termios
 
 import pytest
+import trio
 
 from p2p.abc import Stream
 from p2p.cli.command import main
 from p2p.protocols.perf import PERF
-from tests.trio.commands import hostile, node, one_line, p2p
+from tests.trio.commands import P2P, PATIENCE, hostile, node, one_line, p2p
 
 
 async def test_a_node_is_measured() -> None:
@@ -27,6 +33,25 @@ async def test_a_node_is_measured() -> None:
         up, down = told.stdout.decode().splitlines()
         assert up.startswith("up:   2.9 MiB in ") and down.startswith("down: 1.9 MiB in ")
         assert up.endswith("iB/s") and down.endswith("iB/s")
+
+
+async def test_a_terminal_shows_how_far_it_is() -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    async with node() as (_, addr):
+        arguments = [*P2P, "perf", addr, "--upload", "1000000", "--download", "1000000"]
+        with trio.fail_after(PATIENCE):
+            told = await trio.run_process(arguments, capture_stdout=True, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:
+        pass  # how a terminal ends that nobody writes to
+    os.close(ours)
+    assert b"up:   0%" in shown and b"down:   0%" in shown and b"977k" in shown
+    assert b"\r" not in told.stdout
 
 
 @pytest.mark.parametrize(

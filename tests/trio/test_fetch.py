@@ -14,7 +14,6 @@ from p2p.abc import Stream
 from p2p.errors import NoCommonProtocol, RemoteProtocolError, StreamReset
 from p2p.identity import PeerId
 from p2p.limits import KIB, MIB, FetchLimits, Limits
-from p2p.muxers.connection import MuxedConnection
 from p2p.protocols.fetch import FETCH, Fetch, FetchError, Lookup, fetch
 from p2p.streams import read_lp, write_lp
 from p2p.testing.cancellation import Outcome, cancelled_after
@@ -22,7 +21,7 @@ from p2p.testing.deterministic import run
 from p2p.wire.fetch_messages import FetchAnswer, FetchStatus, encode_fetch_answer, encode_fetch_request
 from p2p.wire.framing import encode_frame
 from p2p.wire.varint import encode
-from tests.trio.two_hosts import TwoHosts, two_hosts
+from tests.trio.two_hosts import TwoHosts, assert_no_stream_left, two_hosts
 
 Clock = trio.testing.MockClock
 LIMITS = FetchLimits()
@@ -280,10 +279,7 @@ def test_cancelled_anywhere_it_leaves_no_stream() -> None:
         async with two_hosts([service]) as hosts:
             outcome: Outcome[object] = await cancelled_after(step, lambda: ask(hosts, b"x"))
             await trio.testing.wait_all_tasks_blocked()
-            for connection in (hosts.to_alice, hosts.to_bob):
-                assert not connection.streams
-                assert isinstance(connection, MuxedConnection)
-                assert not connection.session.live_streams
+            assert_no_stream_left(hosts)
             assert len(service._streams) == 0
             value = await ask(hosts, b"x")
             assert value is not None and len(value) == 600 * KIB

@@ -12,11 +12,10 @@ import trio.testing
 from p2p.abc import Stream
 from p2p.errors import NoCommonProtocol, RemoteProtocolError, StreamReset
 from p2p.limits import Limits, PerfLimits
-from p2p.muxers.connection import MuxedConnection
 from p2p.protocols.perf import HEADER_SIZE, MAX_SIZE, PERF, Perf, measure_download, measure_upload, perf
 from p2p.testing.cancellation import Outcome, cancelled_after
 from p2p.testing.deterministic import run
-from tests.trio.two_hosts import TwoHosts, two_hosts
+from tests.trio.two_hosts import TwoHosts, assert_no_stream_left, two_hosts
 
 Clock = trio.testing.MockClock
 KIB = 1024
@@ -241,10 +240,7 @@ def test_cancelled_anywhere_it_leaves_no_stream() -> None:
                 step, lambda: perf(hosts.bob, to, upload=600 * KIB, download=600 * KIB)
             )
             await trio.testing.wait_all_tasks_blocked()
-            for connection in (hosts.to_alice, hosts.to_bob):
-                assert not connection.streams
-                assert isinstance(connection, MuxedConnection)
-                assert not connection.session.live_streams
+            assert_no_stream_left(hosts)
             assert len(service._streams) == 0
             assert (await perf(hosts.bob, to, upload=10, download=10)).download.bytes == 10
         return outcome

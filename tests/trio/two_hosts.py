@@ -10,6 +10,7 @@ from p2p.abc import Connection, Service
 from p2p.host import Host
 from p2p.identity import Identity
 from p2p.limits import DEFAULT_LIMITS, Limits
+from p2p.muxers.connection import MuxedConnection
 from p2p.transports.memory import Memory, MemoryHub
 from p2p.wire.addresses import parse_user_addr
 
@@ -47,3 +48,11 @@ async def two_hosts(
         to_alice = await two.dial(one.addrs[0])
         to_bob = await one.wait_connected(two.peer_id)
         yield TwoHosts(one, two, to_alice, to_bob)
+
+
+def assert_no_stream_left(hosts: TwoHosts) -> None:
+    """Neither side has one, and neither session keeps anything of one."""
+    for connection in (hosts.to_alice, hosts.to_bob):
+        assert not connection.streams
+        assert isinstance(connection, MuxedConnection)
+        assert not connection.session.live_streams
