@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "reference" / "interop.md"
 
-#: (dialer, responder), wherever one of them is ours.
-PAIRS = [("ours", "ours"), ("ours", "go"), ("go", "ours"), ("ours", "js"), ("js", "ours")]
+OTHERS = ("go", "rust", "js", "py")
+MUXERS = ("yamux",)
 PASSED, FAILED, NOT_RUN = "✓", "✗", "–"
+
+
+class Pair(NamedTuple):
+    """A column of the matrix: who dials, who responds, and the one muxer that both offer."""
+
+    dialer: str
+    responder: str
+    muxer: str
+
+    def __str__(self) -> str:
+        return f"{self.dialer}-{self.responder}-{self.muxer}"
+
+
+def _pairs() -> Iterator[Pair]:
+    """Wherever one of them is ours."""
+    for muxer in MUXERS:
+        yield Pair("ours", "ours", muxer)
+        for other in OTHERS:
+            yield Pair("ours", other, muxer)
+            yield Pair(other, "ours", muxer)
+
+
+PAIRS = tuple(_pairs())
 
 
 @dataclass(frozen=True)
@@ -31,13 +56,13 @@ class Matrix:
     """Filled by tests, cell by cell; a cell not filled did not run."""
 
     cases: Sequence[Case]
-    pairs: Sequence[tuple[str, str]] = field(default_factory=lambda: PAIRS)
-    _cells: dict[tuple[str, str, str], bool] = field(default_factory=dict)
+    pairs: Sequence[Pair] = PAIRS
+    _cells: dict[tuple[Pair, str], bool] = field(default_factory=dict)
 
-    def record(self, dialer: str, responder: str, case: str, passed: bool) -> None:
+    def record(self, pair: Pair, case: str, passed: bool) -> None:
         """A cell ran. Raises ``ValueError`` for one that the matrix does not have, or that ran before."""
-        cell = (dialer, responder, case)
-        if (dialer, responder) not in self.pairs or case not in [case.name for case in self.cases]:
+        cell = (pair, case)
+        if pair not in self.pairs or case not in [case.name for case in self.cases]:
             raise ValueError(f"no such cell: {cell}")
         if cell in self._cells:
             raise ValueError(f"ran before: {cell}")
@@ -49,42 +74,43 @@ class Matrix:
         return len(self._cells)
 
     @property
-    def failed(self) -> list[tuple[str, str, str]]:
+    def failed(self) -> list[tuple[Pair, str]]:
         return [cell for cell, passed in self._cells.items() if not passed]
 
-    def rows(self) -> list[list[str]]:
-        """The matrix with its head, as text."""
-        head = ["", *(f"{dialer} → {responder}" for dialer, responder in self.pairs)]
-        return [head, *([case.name, *self._marks(case)] for case in self.cases)]
+    def rows(self, muxer: str) -> list[list[str]]:
+        """The part of one muxer with its head, as text."""
+        pairs = [pair for pair in self.pairs if pair.muxer == muxer]
+        head = [muxer, *(f"{pair.dialer} → {pair.responder}" for pair in pairs)]
+        return [head, *([case.name, *self._marks(case, pairs)] for case in self.cases)]
 
-    def _marks(self, case: Case) -> Iterable[str]:
-        for dialer, responder in self.pairs:
-            passed = self._cells.get((dialer, responder, case.name))
+    def _marks(self, case: Case, pairs: Sequence[Pair]) -> Iterable[str]:
+        for pair in pairs:
+            passed = self._cells.get((pair, case.name))
             yield NOT_RUN if passed is None else PASSED if passed else FAILED
 
     def as_text(self) -> str:
         """For a terminal."""
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+        return "\n\n".join(_aligned(self.rows(muxer)) for muxer in MUXERS)
 
     def as_page(self, versions: Sequence[tuple[str, str]]) -> str:
         """For the documentation: the same for the same results."""
-        head, *rows = self.rows()
         lines = [
             "# Interoperability",
             "",
             "This page is written by `nox -s interop`, which puts programs on other libp2p implementations and one",
-            "on this package together, over TCP, Noise and yamux: the first of each pair dials, the second responds.",
-            "Every mark is a check that ran.",
+            "on this package together, over TCP and Noise, with the one muxer that heads a table: the first of each",
+            "pair dials, the second responds. Every mark is a check that ran.",
             "",
-            f"| dialer → responder | {' | '.join(head[1:])} |",
-            f"|---|{':-:|' * len(head[1:])}",
-            *(f"| {' | '.join(row)} |" for row in rows),
-            "",
+        ]
+        for muxer in MUXERS:
+            head, *rows = self.rows(muxer)
+            lines += [
+                f"| {' | '.join(head)} |",
+                f"|---|{':-:|' * len(head[1:])}",
+                *(f"| {' | '.join(row)} |" for row in rows),
+                "",
+            ]
+        lines += [
             f"{PASSED} passed, {FAILED} failed, {NOT_RUN} did not run; {self.ran} checks in all. The others are",
             "",
             *(f"- **{name}**: {version}" for name, version in versions),
@@ -97,18 +123,48 @@ class Matrix:
         return "\n".join(lines)
 
 
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 #: Where a session keeps its matrix, to print it at the end.
 KEPT = pytest.StashKey[Matrix]()
 
 
 def versions() -> list[tuple[str, str]]:
     """The implementations beside ours, as pinned here."""
-    go = re.search(r"github\.com/libp2p/go-libp2p (v\S+)", (HERE / "go" / "go.mod").read_text())
+    modules = (HERE / "go" / "go.mod").read_text()
+    crates = tomllib.loads((HERE / "rust" / "Cargo.lock").read_text())["package"]
+    rust = {package["name"]: package["version"] for package in crates}
     packages = json.loads((HERE / "js" / "package-lock.json").read_text())["packages"]
-    js = packages["node_modules/libp2p"]["version"]
-    yamux, noise = (packages[f"node_modules/@libp2p/{name}"]["version"] for name in ("yamux", "noise"))
-    assert go is not None
+    js = {name: packages[f"node_modules/{name}"]["version"] for name in _JS_PACKAGES}
+    requirements = dict(_REQUIREMENT.findall((HERE / "py" / "requirements.txt").read_text()))
     return [
-        ("go", f"go-libp2p {go[1].removeprefix('v')}"),
-        ("js", f"js-libp2p {js} with @libp2p/noise {noise} and @libp2p/yamux {yamux}"),
+        (
+            "go",
+            f"go-libp2p {_go_version(modules, 'go-libp2p')}, and go-mplex {_go_version(modules, 'go-mplex')}",
+        ),
+        (
+            "rust",
+            f"rust-libp2p {rust['libp2p']} with yamux {rust['yamux']} and libp2p-mplex {rust['libp2p-mplex']}",
+        ),
+        (
+            "js",
+            "js-libp2p "
+            + ", ".join(f"{name} {version}" for name, version in js.items()).removeprefix("libp2p "),
+        ),
+        ("py", f"py-libp2p {requirements['libp2p']}"),
     ]
+
+
+_JS_PACKAGES = ("libp2p", "@libp2p/noise", "@libp2p/yamux", "@libp2p/mplex")
+_REQUIREMENT = re.compile(r"^([\w.-]+)==(\S+)$", re.MULTILINE)
+
+
+def _go_version(modules: str, name: str) -> str:
+    found = re.search(rf"github\.com/libp2p/{name} v(\S+)", modules)
+    assert found is not None
+    return found[1]

@@ -29,12 +29,23 @@ from p2p.identity import Identity, PeerId
 from p2p.limits import DEFAULT_LIMITS
 from p2p.muxers.yamux import Yamux
 from p2p.protocols.identify import Identify
+from p2p.protocols.perf import Perf, perf
 from p2p.protocols.ping import PING, Ping, Rounds
 from p2p.security.noise import Noise
 from p2p.streams import read_exactly
 from p2p.wire.addresses import parse_user_addr, split_peer, with_peer
 from tests.interop.ours_bench import Bench
-from tests.interop.ours_handlers import ECHO, HALF, HALF_FIRST, RESET, RESET_ME, SINK, Tallies, drain
+from tests.interop.ours_handlers import (
+    ECHO,
+    HALF,
+    HALF_FIRST,
+    RESET,
+    RESET_ME,
+    SINK,
+    Added,
+    Tallies,
+    drain,
+)
 from tests.interop.payload import blocks
 
 DEFAULT_TIMEOUT_MS = 20_000
@@ -95,6 +106,7 @@ class Commands:
         self._bench = bench
         self._identify = identify
         self._tallies = tallies
+        self._added = Added()
 
     async def answer(self, request: Request) -> Answer:
         """Execute; failures of any kind that the contract names become an answer."""
@@ -114,6 +126,10 @@ class Commands:
                 return await self._close_connections(answer)
             case "wrong_peer":
                 return await self._wrong_peer(request.get("addr", ""), answer)
+            case "handle":
+                return self._added.handle(self._host, request["protocol"])
+            case "unhandle":
+                return self._added.unhandle(request["protocol"])
             case command if self._bench.knows(command):
                 return await self._bench.execute(request, answer)
         connection = await self._connect(request)
@@ -141,6 +157,10 @@ class Commands:
                 await self._send_reset(remote, code)
             case "oneway":
                 await self._oneway(remote, count, size, seed, answer)
+            case "perf":
+                await self._perf(remote, request.get("upload", 0), request.get("download", 0), answer)
+            case "wait_protocol":
+                await self._wait_protocol(remote, request["protocol"], request.get("present", True))
             case command:
                 raise BadRequest(f"unknown command {command!r}")
 
@@ -245,6 +265,23 @@ class Commands:
                 for block in blocks(size, seed + i):
                     await stream.send_all(block)
         answer |= {"streams": count, "bytes": count * size}
+
+    async def _perf(self, remote: PeerId, upload: int, download: int, answer: Answer) -> None:
+        measured = await perf(self._host, remote, upload=upload, download=download)
+        answer |= {
+            "uploaded": measured.upload.bytes,
+            "downloaded": measured.download.bytes,
+            "upload_micros": round(measured.upload.seconds * 1e6),
+            "download_micros": round(measured.download.seconds * 1e6),
+        }
+
+    async def _wait_protocol(self, remote: PeerId, protocol: str, present: bool) -> None:
+        def told() -> bool | None:
+            known = self._host.peerstore.protocols(remote)
+            return None if known is None else protocol in known
+
+        while told() is not present:
+            await self._tallies.wait_for_change()
 
     async def _wrong_peer(self, addr: str, answer: Answer) -> None:
         where, _ = split_peer(parse_user_addr(addr))
@@ -366,7 +403,7 @@ async def run(flags: argparse.Namespace) -> None:
         security=[security[flags.security]],
         muxers=[muxers[flags.muxer]],
         listen=flags.listen,
-        services=[identify, Ping()],
+        services=[identify, Ping(), Perf()],
         limits=LIFTED,
     ) as host:
         async with trio.open_nursery() as nursery, host.events() as events:

@@ -86,6 +86,20 @@ class Tallies:
         return handle
 
 
+class Added:
+    """Protocols that are served from some time on, until some other time."""
+
+    def __init__(self) -> None:
+        self._leave: dict[str, ExitStack] = {}
+
+    def handle(self, host: Host, protocol: str) -> None:
+        stack = self._leave[protocol] = ExitStack()
+        stack.enter_context(host.handle(protocol, drain))
+
+    def unhandle(self, protocol: str) -> None:
+        self._leave.pop(protocol).close()
+
+
 async def drain(stream: Stream) -> int:
     """Read to EOF; how many bytes there were."""
     return sum([len(chunk) async for chunk in stream])

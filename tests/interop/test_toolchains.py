@@ -10,13 +10,20 @@ from tests.interop import toolchains
 from tests.interop.toolchains import BuildFailed, MissingToolchain, build
 
 
-@pytest.mark.parametrize(("name", "tool"), [("go", "go"), ("js", "npm")])
+@pytest.mark.parametrize(("name", "tool"), [("go", "go"), ("rust", "cargo"), ("js", "npm"), ("py", "cc")])
 def test_a_missing_toolchain_is_named(
     name: str, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolchain, match=f"{tool}: not found on PATH"):
         build(name)
+
+
+def test_a_missing_header_is_named() -> None:
+    compiler = toolchains._find("cc")
+    toolchains._expect_headers(compiler, "stdio.h")
+    with pytest.raises(MissingToolchain, match=r"no_such\.h: not found"):
+        toolchains._expect_headers(compiler, "stdio.h", "no_such.h")
 
 
 def test_an_unchanged_source_is_built_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,10 +33,11 @@ class BuildFailed(Exception):
 
 
 def build(name: str) -> list[str]:
-    """Return the command line that starts a peer, ``"go"``, ``"js"`` or ``"ours"``, building it if need be.
+    """Return the command line that starts a peer, building it if need be.
 
-    Raises :exc:`MissingToolchain` or :exc:`BuildFailed`; ``KeyError`` for a name nobody knows. Blocks, at
-    worst for minutes.
+    The names are ``"go"``, ``"rust"``, ``"js"``, ``"py"`` and ``"ours"``, and ``"rust-fast"``, which takes longer to
+    build and is what a benchmark wants. Raises :exc:`MissingToolchain` or :exc:`BuildFailed`; ``KeyError`` for a name
+    nobody knows. Blocks, at worst for minutes.
     """
     return _BUILDERS[name]()
 
@@ -79,6 +81,57 @@ def _build_js() -> list[str]:
     return [str(node), str(program / "peer.mjs")]
 
 
+def _build_rust() -> list[str]:
+    return _cargo("dev")
+
+
+def _build_rust_fast() -> list[str]:
+    return _cargo("fast")
+
+
+def _cargo(profile: str) -> list[str]:
+    cargo = _find("cargo")
+    _find("cc")  # which links
+    sources = [*sorted((HERE / "rust" / "src").glob("*.rs"))]
+    sources += [HERE / "rust" / "Cargo.toml", HERE / "rust" / "Cargo.lock"]
+    # Apart from the builds, and kept: the libraries are not built again because the peer has changed.
+    target = CACHE / "rust-target"
+
+    def make(into: Path) -> None:
+        command = [cargo, "build", "--locked", "--quiet", f"--profile={profile}"]
+        _run(command, cwd=HERE / "rust", environment={"CARGO_TARGET_DIR": str(target)})
+        # cargo's name for the directory of its profile "dev"
+        shutil.copy(target / {"dev": "debug"}.get(profile, profile) / "peer", into / "peer")
+
+    return [str(_cached(f"rust-{profile}", sources, make) / "peer")]
+
+
+def _build_py() -> list[str]:
+    compiler = _find("cc")
+    requirements = HERE / "py" / "requirements.txt"
+
+    def install(into: Path) -> None:
+        _expect_headers(compiler, "gmp.h", str(Path(sysconfig.get_path("include")) / "Python.h"))
+        _run([sys.executable, "-m", "venv", str(into)], cwd=into, environment={})
+        pip = [str(into / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--requirement"]
+        _run([*pip, str(requirements)], cwd=into, environment={})
+
+    # The environment is found by where it is, so that it may be renamed; its scripts may not, and are not used.
+    installed = _cached("py", [requirements], install)
+    python = str(installed / "bin" / "python")
+    return ["env", f"PYTHONPATH={ROOT}", python, "-m", "tests.interop.py.peer"]
+
+
+def _expect_headers(compiler: str, *headers: str) -> None:
+    """Some of what py-libp2p needs is built from C."""
+    for header in headers:
+        program = f'#include "{header}"\n'
+        command = [compiler, "-E", "-x", "c", "-"]
+        done = subprocess.run(command, input=program.encode(), capture_output=True, check=False)
+        if done.returncode != 0:
+            raise MissingToolchain(f"{header}: not found by {compiler}")
+
+
 def _build_ours() -> list[str]:
     # Nothing to build: this checkout, in the Python that runs the tests.
     return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-X", "dev", "-m", "tests.interop.ours"]
@@ -86,7 +139,10 @@ def _build_ours() -> list[str]:
 
 _BUILDERS: dict[str, Callable[[], list[str]]] = {
     "go": _build_go,
+    "rust": _build_rust,
+    "rust-fast": _build_rust_fast,
     "js": _build_js,
+    "py": _build_py,
     "ours": _build_ours,
 }
 

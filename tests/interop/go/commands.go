@@ -77,6 +77,12 @@ func (p *peer) execute(ctx context.Context, r request) (answer, error) {
 		return p.closeConnections()
 	case "wrong_peer":
 		return p.wrongPeer(ctx, r)
+	case "handle":
+		p.handle(r.Protocol)
+		return nil, nil
+	case "unhandle":
+		p.host.RemoveStreamHandler(r.Protocol)
+		return nil, nil
 	}
 	if result, err, known := p.bench.execute(ctx, r); known {
 		return result, err
@@ -107,6 +113,10 @@ func (p *peer) execute(ctx context.Context, r request) (answer, error) {
 		return p.sendReset(ctx, remote, r.Code)
 	case "oneway":
 		return p.oneway(ctx, remote, r)
+	case "perf":
+		return p.perf(ctx, remote, r.Upload, r.Download)
+	case "wait_protocol":
+		return nil, p.waitProtocol(ctx, remote, r)
 	}
 	return nil, badRequest("unknown command %q", r.Command)
 }

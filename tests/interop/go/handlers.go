@@ -50,14 +50,19 @@ func newPeer(h host.Host) (*peer, error) {
 		tallies:    map[string]*tally{},
 		identified: map[string]event.EvtPeerIdentificationCompleted{},
 	}
-	events, err := h.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
+	events, err := h.EventBus().Subscribe([]any{
+		new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated),
+	})
 	if err != nil {
 		return nil, err
 	}
 	go func() {
 		for e := range events.Out() {
-			done := e.(event.EvtPeerIdentificationCompleted)
-			p.change(func() { p.identified[done.Conn.ID()] = done })
+			p.change(func() {
+				if done, ok := e.(event.EvtPeerIdentificationCompleted); ok {
+					p.identified[done.Conn.ID()] = done
+				}
+			})
 		}
 	}()
 	h.Network().Notify(&network.NotifyBundle{
@@ -102,6 +107,7 @@ func newPeer(h host.Host) (*peer, error) {
 		}
 		return io.Copy(io.Discard, s)
 	})
+	p.serve("perf", protocolPerf, servePerf)
 	return p, nil
 }
 

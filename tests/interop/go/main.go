@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
@@ -40,6 +41,10 @@ type request struct {
 	AtOnce    int              `json:"at_once"`
 	Crowd     bool             `json:"crowd"`
 	Settle    bool             `json:"settle"`
+	Upload    uint64           `json:"upload"`
+	Download  uint64           `json:"download"`
+	Protocol  protocol.ID      `json:"protocol"`
+	Present   *bool            `json:"present"` // nil: true
 }
 
 type answer map[string]any
@@ -90,6 +95,8 @@ func newHost(security, muxer string, listen []string) (host.Host, error) {
 	switch muxer {
 	case "yamux":
 		options = append(options, libp2p.Muxer(yamux.ID, yamux.DefaultTransport))
+	case "mplex":
+		options = append(options, libp2p.Muxer(mplexID, mplexTransport{}))
 	default:
 		return nil, fmt.Errorf("--muxer %s: not supported", muxer)
 	}

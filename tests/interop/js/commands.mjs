@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
-import { ECHO, HALF, HALF_FIRST, RESET, RESET_ME, SINK } from './handlers.mjs'
+import { ECHO, HALF, HALF_FIRST, PERF, RESET, RESET_ME, SINK, handle } from './handlers.mjs'
+import { perf } from './perf.mjs'
 import { consume, named, pseudoRandom, send } from './streams.mjs'
 
 const DEFAULT_TIMEOUT_MS = 20_000
@@ -67,6 +68,8 @@ export class Commands {
       case 'stats': return await this.#stats(request.until ?? {}, signal)
       case 'close_connections': return await this.#closeConnections(signal)
       case 'wrong_peer': return await this.#wrongPeer(request.addr, signal)
+      case 'handle': return await handle(this.#node, request.protocol)
+      case 'unhandle': return await this.#node.unhandle(request.protocol)
     }
     const measure = this.#bench.command(request.command)
     if (measure != null) {
@@ -85,6 +88,8 @@ export class Commands {
       case 'reset': return await this.#reset(connection, request.code ?? 0, signal)
       case 'send_reset': return await this.#sendReset(connection, signal)
       case 'oneway': return await this.#oneway(connection, count, bytes, seed, signal)
+      case 'perf': return await this.#perf(connection, request.upload ?? 0, request.download ?? 0, signal)
+      case 'wait_protocol': return await this.#waitProtocol(connection, request.protocol, request.present ?? true, signal)
     }
     throw named('BadRequest', `unknown command ${JSON.stringify(request.command)}`)
   }
@@ -241,6 +246,15 @@ export class Commands {
       await stream.close({ signal })
     }
     return { streams: count, bytes: count * bytes }
+  }
+
+  async #perf (connection, upload, download, signal) {
+    return await perf(await this.#open(connection, PERF, signal), upload, download, signal)
+  }
+
+  async #waitProtocol (connection, protocol, present, signal) {
+    const served = () => this.#identified.get(connection.id)?.protocols.includes(protocol)
+    await this.#tallies.wait(() => served() === present, signal)
   }
 
   async #wrongPeer (addr, signal) {

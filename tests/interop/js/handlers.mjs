@@ -1,4 +1,5 @@
 // What remotes find here, and how their streams ended.
+import { servePerf } from './perf.mjs'
 import { consume, echo } from './streams.mjs'
 
 const MAX_STREAMS = 1024
@@ -10,6 +11,7 @@ export const RESET = '/test/reset/1.0.0'
 export const RESET_ME = '/test/reset-me/1.0.0'
 export const HALF = '/test/half/1.0.0'
 export const HALF_FIRST = '/test/half-first/1.0.0'
+export const PERF = '/perf/1.0.0'
 const STOCK = '/test/stock/1.0.0'
 
 const text = new TextEncoder()
@@ -45,6 +47,7 @@ const handlers = {
     await Promise.all([stream.close(), read])
     return await read
   }],
+  perf: [PERF, servePerf],
   // As the library's own documentation writes handlers: it waits for ever where an end was told to nobody.
   stock: [STOCK, async (stream) => {
     let bytes = 0
@@ -54,6 +57,14 @@ const handlers = {
     await stream.close()
     return bytes
   }]
+}
+
+/** Serve one more protocol, which the library tells whoever is connected. */
+export async function handle (node, protocol) {
+  await node.handle(protocol, async (stream) => {
+    await consume(stream)
+    await stream.close()
+  }, LIMITS)
 }
 
 /** Counters per protocol, and a way to wait for a change of anything. */

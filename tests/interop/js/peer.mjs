@@ -1,7 +1,8 @@
 // An interop peer on js-libp2p. The control contract it speaks is in ../README.md.
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { identify } from '@libp2p/identify'
+import { identify, identifyPush } from '@libp2p/identify'
+import { mplex } from '@libp2p/mplex'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
@@ -12,7 +13,8 @@ import { Commands } from './commands.mjs'
 import { Tallies } from './handlers.mjs'
 
 const SECURITIES = { noise }
-const MUXERS = { yamux }
+// As it comes, mplex ends a connection on which more than five streams are opened within a second.
+const MUXERS = { yamux, mplex: () => mplex({ disconnectThreshold: 100_000 }) }
 
 const { values: flags } = parseArgs({
   options: {
@@ -40,7 +42,7 @@ const create = (listen, start) => createLibp2p({
   transports: [tcp()],
   connectionEncrypters: [pick(SECURITIES, flags.security, 'security')],
   streamMuxers: [pick(MUXERS, flags.muxer, 'muxer')],
-  services: { identify: identify(), ping: ping() },
+  services: { identify: identify(), identifyPush: identifyPush({ debounce: 10 }), ping: ping() },
   nodeInfo: { userAgent: 'interop-js' },
   connectionManager: { maxConnections: 4096, inboundConnectionThreshold: 4096, maxIncomingPendingConnections: 256 },
   connectionMonitor: { enabled: false }
