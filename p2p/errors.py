@@ -123,6 +123,10 @@ class ListenError(P2PError):
         super().__init__(f"cannot listen{reasons}")
 
 
+class PeerstoreError(P2PError):
+    """The file of a peerstore cannot be used: it is something else, too new, damaged, in use, or the disk fails."""
+
+
 class ResourceLimitExceeded(P2PError):
     """A local limit refused the operation before anything was spent.
 

@@ -278,8 +278,23 @@ class PeerstoreLimits:
     #: Unconnected peers, and addresses of them all: with the records some 200 MiB at worst (go: 1 M addresses).
     max_peers: int = 100_000
     max_unconnected_addrs: int = 200_000
+    #: Names of protocols kept of a peer that is not connected any more (go: 128), the length of one, and how many of
+    #: all of these.
+    max_recent_protocols: int = 64
+    max_protocol_name: int = 256
+    max_unconnected_protocols: int = 400_000
+    #: What the program notes of one peer, and its bytes with the keys.
+    max_metadata: int = 16
+    max_metadata_size: int = 1 * KIB
     #: Signed records kept (go: 100,000).
     max_records: int = 100_000
+    #: Where a peerstore is written to a file: for how long changes gather, peers in one transaction, and how long
+    #: writing the last of them may take when it is left.
+    write_delay: float = 1.0
+    write_batch: int = 500
+    write_last: float = 10.0
+    #: The largest value that is read from the file: above all of the limits here.
+    max_value: int = 64 * KIB
     #: How long an address is believed: told by the peer, and after its last connection (go: 1 h, 15 min).
     address_ttl: float = 3600.0
     recent_ttl: float = 900.0

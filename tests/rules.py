@@ -179,7 +179,14 @@ def no_import_in_function(module: Module) -> Iterator[str]:
 
 #: Where Trio may be imported: whole packages, modules, and last names.
 TRIO_PACKAGES = ("p2p.host", "p2p.transports", "p2p.testing", "p2p.cli", "p2p.discovery")
-TRIO_MODULES = ("p2p.errors", "p2p.abc", "p2p.events", "p2p.streams", "p2p.protocols.identify.push")
+TRIO_MODULES = (
+    "p2p.errors",
+    "p2p.abc",
+    "p2p.events",
+    "p2p.streams",
+    "p2p.protocols.identify.push",
+    "p2p.peerstore.sqlite",
+)
 TRIO_NAMES = frozenset(
     {"service", "channel", "connection", "stream", "endpoint", "ending", "select", "waiting"}
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from p2p.abc import Service
 from p2p.cli.hosts import address
@@ -10,6 +11,8 @@ from p2p.cli.id import identity_of
 from p2p.cli.output import Output
 from p2p.events import AddressesChanged, Connected, Disconnected, Event, EventsLost, PeerIdentified
 from p2p.host import Host
+from p2p.peerstore import Peerstore
+from p2p.peerstore.sqlite import SQLitePeerstore
 from p2p.protocols.echo import Echo
 from p2p.protocols.identify import Identify
 from p2p.protocols.perf import Perf
@@ -37,6 +40,11 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     parser.add_argument(
         "--key", metavar="FILE", help="the private key; made when there is none (default: a new one)"
     )
+    parser.add_argument(
+        "--peerstore",
+        metavar="FILE",
+        help="where what is known of peers is kept; made when there is none (default: it is forgotten)",
+    )
     return parser
 
 
@@ -44,8 +52,18 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
     identity, _ = identity_of(arguments.key, "ed25519")
     listen = arguments.listen or [parse_user_addr("/ip4/127.0.0.1/tcp/0")]
     services: list[Service] = [Identify(), Ping(), Echo(), Perf()]
+    kept: AbstractAsyncContextManager[Peerstore | None] = nullcontext()
+    if arguments.peerstore is not None:
+        kept = SQLitePeerstore(arguments.peerstore)
     async with (
-        Host(identity, transports=[TCP(), Unix()], listen=listen, services=services) as host,
+        kept as peerstore,
+        Host(
+            identity,
+            transports=[TCP(), Unix()],
+            listen=listen,
+            services=services,
+            peerstore=peerstore,
+        ) as host,
         host.events() as events,
     ):
         addrs = [str(addr) for addr in host.addrs]

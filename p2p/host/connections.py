@@ -243,7 +243,7 @@ class Connections:
 
     def _add(self, connection: Connection) -> None:
         peer = connection.remote_peer
-        self._peerstore.connected(peer)
+        self._peerstore.connected(peer, now=trio.current_time())
         self._by_peer[peer] = (*self._by_peer.get(peer, ()), connection)
         self._subscriptions.emit(Connected(peer, connection))
         self._changed.unpark_all()

@@ -57,7 +57,9 @@ class Host:
     ``transports`` (TCP if none are given) may be stream transports, which then get ``security`` (Noise) and
     ``muxers`` (Yamux) in order of preference, or complete transports. ``listen`` are the addresses to listen
     on; entering raises ``ListenError`` unless all of them work. ``announce``, when given, is what ``addrs`` says
-    in place of what is found out. ``routing`` is asked about peers of which no address is known. A host runs
+    in place of what is found out. ``routing`` is asked about peers of which no address is known.
+    ``peerstore`` is what is known of peers already, as :class:`p2p.peerstore.sqlite.SQLitePeerstore`; for one host at
+    a time. A host runs
     :class:`p2p.protocols.identify.Identify`, unless ``services`` has one or ``identify`` is false.
 
     How it ends: left normally, it stops accepting, cancels its services, says goodbye and gives open streams
@@ -77,6 +79,7 @@ class Host:
         routing: PeerRouting | None = None,
         announce: Sequence[str | Multiaddr] | None = None,
         identify: bool = True,
+        peerstore: Peerstore | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._identity = identity
@@ -96,7 +99,7 @@ class Host:
                     transport, local_peer=identity.peer_id, security=security, muxers=muxers, limits=limits
                 )
             self._transports.append(transport)
-        self._peerstore = Peerstore(limits.peerstore)
+        self._peerstore = Peerstore(limits.peerstore) if peerstore is None else peerstore
         self._reports = Reports(limits)
         self._subscriptions = Subscriptions(limits.event_backlog)
         self._addresses = Addresses(

@@ -1,5 +1,5 @@
 """What is remembered of peers."""
 
-from p2p.peerstore.memory import Peerstore
+from p2p.peerstore.memory import PERMANENT_TTL, TEMPORARY_TTL, Peerstore
 
-__all__ = ["Peerstore"]
+__all__ = ["PERMANENT_TTL", "TEMPORARY_TTL", "Peerstore"]

@@ -12,7 +12,7 @@ from p2p.errors import RemoteProtocolError
 from p2p.identity import Identity, PeerId, PeerRecord, SignedEnvelope
 from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE
 from p2p.limits import PeerstoreLimits
-from p2p.peerstore import Peerstore
+from p2p.peerstore import PERMANENT_TTL, TEMPORARY_TTL, Peerstore
 from p2p.wire.addresses import Multiaddr
 from p2p.wire.messages import PeerRecordMessage, encode_peer_record
 
@@ -65,7 +65,7 @@ def test_row_35_ten_thousand_addresses_of_one_peer() -> None:
     store = Peerstore()
     store.add_addrs(PEER, map(addr, range(10_000)), ttl=60, now=0)
     assert len(store.addrs(PEER, now=0)) == LIMITS.max_addrs == 64
-    store.connected(PEER)
+    store.connected(PEER, now=0)
     store.add_addrs(PEER, map(addr, range(10_000)), ttl=60, now=0)
     assert len(store.addrs(PEER, now=0)) == LIMITS.max_connected_addrs == 500
     store.disconnected(PEER, now=0)
@@ -100,28 +100,137 @@ def test_what_was_signed_and_is_over_counts_as_hearsay_when_it_is_heard_again() 
 def test_nothing_expires_while_connected() -> None:
     store = Peerstore()
     store.add_addrs(PEER, [addr(1)], ttl=10, now=0)
-    store.connected(PEER)
+    store.connected(PEER, now=0)
     assert store.addrs(PEER, now=10**6) == (addr(1),)
     store.disconnected(PEER, now=10**6)
     assert store.addrs(PEER, now=10**6 + LIMITS.recent_ttl - 1) == (addr(1),)
     assert store.addrs(PEER, now=10**6 + LIMITS.recent_ttl) == ()
 
 
-def test_what_a_peer_says_of_itself_ends_with_its_connection() -> None:
+def test_what_was_over_does_not_live_again_when_its_peer_connects() -> None:
+    store = Peerstore()
+    store.add_addrs(PEER, [addr(1)], ttl=10, now=0)
+    store.add_addrs(PEER, [addr(2)], ttl=30, now=0)
+    store.connected(PEER, now=20)
+    assert store.addrs(PEER, now=20) == (addr(2),)
+
+
+def test_what_a_peer_tells_unsigned_replaces_what_it_told_before() -> None:
+    store = Peerstore()
+    store.add_record(sealed(ALICE, 1, 1), peer=PEER, now=0)
+    store.add_addrs(PEER, [addr(2), addr(3)], ttl=60, now=0)
+    store.set_addrs(PEER, [addr(3), addr(4), addr(1)], ttl=60, now=0)
+    assert store.addrs(PEER, now=0) == (addr(1), addr(3), addr(4), addr(2)), "what is surest comes first"
+    store.set_addrs(PEER, [addr(5)], ttl=60, now=0)
+    assert store.addrs(PEER, now=0) == (addr(1), addr(5), addr(2))
+    store.set_addrs(PEER, [], ttl=60, now=0)
+    assert store.addrs(PEER, now=0) == (addr(1), addr(2))
+    with pytest.raises(ValueError, match="seconds"):
+        store.set_addrs(PEER, [addr(5)], ttl=0, now=0)
+
+
+def test_the_named_times() -> None:
+    store = Peerstore()
+    store.add_addrs(PEER, [addr(1)], ttl=TEMPORARY_TTL, now=0)
+    store.add_addrs(PEER, [addr(2)], ttl=PERMANENT_TTL, now=0)
+    assert store.addrs(PEER, now=119) == (addr(1), addr(2))
+    assert store.addrs(PEER, now=10**12) == (addr(2),)
+
+
+def test_what_a_peer_speaks_is_known_while_it_is_connected_and_what_it_spoke_after() -> None:
     store = Peerstore()
     store.set_protocols(PEER, ["/early"])
-    assert store.protocols(PEER) is None
-    store.connected(PEER)
+    store.set_agent_version(PEER, "early/1")
+    assert (store.protocols(PEER), store.last_protocols(PEER), store.agent_version(PEER)) == (None, (), None)
+    store.connected(PEER, now=0)
     assert store.protocols(PEER) is None
     store.set_protocols(PEER, ["/a", "/b", "/a"])
     store.set_protocols(PEER, ["/b", "/c"])
     store.set_agent_version(PEER, "someone/1")
-    assert store.protocols(PEER) == ("/b", "/c")
-    assert store.agent_version(PEER) == "someone/1"
+    assert store.protocols(PEER) == store.last_protocols(PEER) == ("/b", "/c")
     store.disconnected(PEER, now=0)
-    store.connected(PEER)
+    store.connected(PEER, now=0)
+    # It may have become another program in between, and a wrong guess costs a stream.
     assert store.protocols(PEER) is None
-    assert store.agent_version(PEER) is None
+    assert store.last_protocols(PEER) == ("/b", "/c")
+    assert store.agent_version(PEER) == "someone/1"
+
+
+def test_of_a_peer_that_left_few_protocols_are_kept() -> None:
+    store = Peerstore(dataclasses.replace(LIMITS, max_recent_protocols=2))
+    store.connected(PEER, now=0)
+    store.set_protocols(PEER, ["/a", "/b", "/c"])
+    assert store.protocols(PEER) == ("/a", "/b", "/c")
+    store.disconnected(PEER, now=0)
+    assert store.last_protocols(PEER) == ("/a", "/b")
+
+
+def test_protocols_of_all_who_left_are_bounded() -> None:
+    store = Peerstore(dataclasses.replace(LIMITS, max_unconnected_protocols=5))
+    people = [Identity.generate().peer_id for _ in range(3)]
+    for who in people:
+        store.connected(who, now=0)
+        store.set_protocols(who, ["/a", "/b"])
+        store.disconnected(who, now=0)
+    assert [store.last_protocols(who) for who in people] == [(), ("/a", "/b"), ("/a", "/b")]
+
+
+def test_metadata() -> None:
+    store = Peerstore(dataclasses.replace(LIMITS, max_metadata=2, max_metadata_size=10))
+    store.set_metadata(PEER, "nothing", None)
+    assert PEER not in store and store.metadata(PEER) == {}
+    store.set_metadata(PEER, "a", b"12345678")
+    with pytest.raises(ValueError, match="too much"):
+        store.set_metadata(PEER, "b", b"1")
+    store.set_metadata(PEER, "b", b"")
+    store.set_metadata(PEER, "a", b"1")
+    with pytest.raises(ValueError, match="too much"):
+        store.set_metadata(PEER, "c", b"1")
+    assert store.metadata(PEER) == {"a": b"1", "b": b""}
+    store.set_metadata(PEER, "b", None)
+    assert store.metadata(PEER) == {"a": b"1"}
+    store.connected(PEER, now=0)
+    store.disconnected(PEER, now=0)
+    assert store.metadata(PEER) == {"a": b"1"}
+    store.forget(PEER)
+    assert store.metadata(PEER) == {}
+
+
+def test_what_is_over_is_collected_a_few_at_a_time() -> None:
+    store = Peerstore()
+    people = [Identity.generate() for _ in range(10)]
+    for who in people:
+        store.add_record(sealed(who, 1, 1), peer=who.peer_id, now=0)
+    store.set_metadata(people[0].peer_id, "note", b"")
+    store.add_addrs(people[1].peer_id, [addr(1)], ttl=PERMANENT_TTL, now=0)
+    later = LIMITS.address_ttl
+    assert store.collect(now=later - 1, most=100) == 0
+    assert store.collect(now=later, most=5) == 3
+    assert len(store) == 7 and store._other_addrs == 6
+    assert store.collect(now=later, most=5) == 5
+    assert store.collect(now=later, most=5) == 0
+    assert list(store) == [people[0].peer_id, people[1].peer_id]
+    assert [store.record(who.peer_id) is None for who in people] == [False, False, *[True] * 8]
+    assert store._other_addrs == 1
+
+
+def test_nobody_has_to_collect() -> None:
+    """Of peers that are heard of once, as many are kept as there are alive, and as many again at most."""
+    store = Peerstore()
+    most = 0
+    for second in range(2000):
+        store.add_addrs(Identity.generate().peer_id, [addr(1)], ttl=50, now=second)
+        most = max(most, len(store))
+    assert most <= 150
+
+
+def test_a_connected_peer_is_not_collected() -> None:
+    store = Peerstore()
+    store.connected(PEER, now=0)
+    assert store.collect(now=0, most=9) == 0 and PEER in store
+    store.disconnected(PEER, now=0)
+    assert store.collect(now=LIMITS.recent_ttl - 1, most=9) == 0 and PEER in store
+    assert store.collect(now=LIMITS.recent_ttl, most=9) == 1 and PEER not in store
 
 
 def test_the_newest_record_counts_and_replaces_what_was_signed() -> None:
@@ -193,7 +302,7 @@ def test_the_peers_heard_of_longest_ago_are_forgotten() -> None:
     assert set(store) == {first.peer_id, third.peer_id}
     assert store.record(second.peer_id) is None
     # Connected peers do not count, and are never forgotten.
-    store.connected(first.peer_id)
+    store.connected(first.peer_id, now=0)
     store.add_addrs(second.peer_id, [addr(1)], ttl=60, now=0)
     store.add_addrs(PEER, [addr(1)], ttl=60, now=0)
     assert set(store) == {first.peer_id, second.peer_id, PEER}
@@ -201,7 +310,7 @@ def test_the_peers_heard_of_longest_ago_are_forgotten() -> None:
 
 def test_forgetting_a_connected_peer_leaves_it_connected() -> None:
     store = Peerstore()
-    store.connected(PEER)
+    store.connected(PEER, now=0)
     store.add_record(sealed(ALICE, 1, 1), peer=PEER, now=0)
     store.forget(PEER)
     assert store.addrs(PEER, now=0) == ()
@@ -219,6 +328,8 @@ class Books(RuleBasedStateMachine):
         max_recent_addrs=2,
         max_peers=3,
         max_unconnected_addrs=6,
+        max_recent_protocols=2,
+        max_unconnected_protocols=3,
         max_records=2,
     )
     people = tuple(Identity.generate() for _ in range(6))
@@ -244,11 +355,34 @@ class Books(RuleBasedStateMachine):
 
     @rule(who=who)
     def connect(self, who: Identity) -> None:
-        self.store.connected(who.peer_id)
+        self.store.connected(who.peer_id, now=self.now)
 
     @rule(who=who)
     def disconnect(self, who: Identity) -> None:
         self.store.disconnected(who.peer_id, now=self.now)
+
+    @rule(who=who, count=st.integers(0, 4))
+    def speak(self, who: Identity, count: int) -> None:
+        self.store.set_protocols(who.peer_id, [f"/{number}" for number in range(count)])
+
+    @rule(who=who, value=st.none() | st.just(b"x"))
+    def note(self, who: Identity, value: bytes | None) -> None:
+        self.store.set_metadata(who.peer_id, "key", value)
+
+    @rule(who=who, numbers=numbers, ttl=st.integers(1, 5))
+    def tell(self, who: Identity, numbers: list[int], ttl: int) -> None:
+        self.store.set_addrs(who.peer_id, map(addr, numbers), ttl=ttl, now=self.now)
+
+    @rule(most=st.integers(0, 4))
+    def collect(self, most: int) -> None:
+        self.store.collect(now=self.now, most=most)
+
+    @rule(who=who)
+    def restore(self, who: Identity) -> None:
+        known = self.store.describe(who.peer_id)
+        if known is not None:
+            self.store.forget(who.peer_id)
+            self.store.restore(known, now=self.now)
 
     @rule(who=who)
     def forget(self, who: Identity) -> None:
@@ -263,6 +397,8 @@ class Books(RuleBasedStateMachine):
     def bounds_hold(self) -> None:
         store, limits = self.store, self.limits
         assert store._other_addrs == sum(len(peer.addrs) for peer in store._others.values())
+        assert store._other_protocols == sum(len(peer.protocols) for peer in store._others.values())
+        assert store._other_protocols <= limits.max_unconnected_protocols or len(store._others) <= 1
         assert store._other_addrs <= limits.max_unconnected_addrs or len(store._others) <= 1
         assert len(store._others) <= limits.max_peers
         assert len(store._records) <= limits.max_records
