@@ -1,0 +1,453 @@
+"""The peerstore that outlives the program: what is written when, how often exactly, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from p2p.errors import PeerstoreError
+from p2p.host import Host
+from p2p.identity import Identity, PeerId, PeerRecord
+from p2p.limits import PeerstoreLimits
+from p2p.peerstore import PERMANENT_TTL
+from p2p.peerstore.file import PeerFile
+from p2p.peerstore.memory import KnownPeer
+from p2p.peerstore.sqlite import SQLitePeerstore
+from p2p.protocols.identify import Identify
+from p2p.testing.cancellation import Outcome, cancelled_after
+from p2p.transports.memory import Memory, MemoryHub
+from p2p.wire.addresses import Multiaddr, split_peer
+from tests.trio.test_cancel_everywhere import everywhere
+
+Clock = trio.testing.MockClock
+LIMITS = PeerstoreLimits()
+PEOPLE = tuple(Identity.generate().peer_id for _ in range(8))
+ADDR = Multiaddr("/ip4/1.2.3.4/tcp/5")
+
+
+class Wall:
+    """Unix time as the test says; it goes on as Trio's does."""
+
+    def __init__(self, start: float = 1_000_000.0) -> None:
+        self.start = start
+
+    def __call__(self) -> float:
+        return self.start + trio.current_time()
+
+
+class Writes:
+    """What was written, transaction by transaction."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[list[PeerId]] = []
+        self.fail = ""
+        write = PeerFile.write
+
+        def watched(
+            file: PeerFile, changes: Iterable[tuple[PeerId, KnownPeer | None]], *, ahead: float
+        ) -> None:
+            if self.fail:
+                raise PeerstoreError(self.fail)
+            changes = list(changes)
+            write(file, changes, ahead=ahead)
+            self.done.append([peer for peer, _ in changes])
+
+        monkeypatch.setattr(PeerFile, "write", watched)
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
+    return Writes(monkeypatch)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "peers.db"
+
+
+def peerstore(path: Path, limits: PeerstoreLimits = LIMITS, wall: Wall | None = None) -> SQLitePeerstore:
+    return SQLitePeerstore(path, limits, in_loop=True, wall_clock=wall or Wall())
+
+
+def note(store: SQLitePeerstore, *numbers: int, value: bytes = b"x") -> None:
+    for number in numbers:
+        store.set_metadata(PEOPLE[number], "note", value)
+
+
+def on_disk(path: Path) -> Iterator[KnownPeer]:
+    """What another process would find, were this one dead: the file and its log are copied as they are."""
+    copy = path.parent / "copy.db"
+    for name in ("", "-wal"):
+        source = path.parent / f"{path.name}{name}"
+        if source.exists():
+            (path.parent / f"copy.db{name}").write_bytes(source.read_bytes())
+    file = PeerFile(copy, LIMITS)
+    try:
+        while (found := file.read(ahead=0.0)) is not None:
+            yield from found
+    finally:
+        file.close()
+        copy.unlink()
+
+
+# --- a restart --------------------------------------------------------------------------------------------
+
+
+async def test_all_that_a_host_knows_of_a_peer_survives_a_restart(autojump_clock: Clock, path: Path) -> None:
+    """Keys, addresses, protocols and metadata."""
+    hub, ours, theirs = MemoryHub(), Identity.generate(), Identity.generate("rsa")
+    async with Host(
+        theirs,
+        transports=[Memory(hub)],
+        listen=["/memory/7"],
+        services=[Identify(agent_version="them/1")],
+    ) as them:
+        async with peerstore(path) as store, Host(ours, transports=[Memory(hub)], peerstore=store) as host:
+            await host.dial(them.addrs[0])
+            await trio.sleep(1)
+            store.set_metadata(them.peer_id, "note", b"\0")
+            record = store.record(them.peer_id)
+            assert store.protocols(them.peer_id) is not None
+        async with peerstore(path) as store:
+            now = trio.current_time()
+            assert store.public_key(them.peer_id) == theirs.public_key
+            assert store.addrs(them.peer_id, now=now) == (split_peer(them.addrs[0])[0],)
+            assert store.record(them.peer_id) == record is not None
+            assert store.last_protocols(them.peer_id) == tuple(them.protocols)
+            assert store.protocols(them.peer_id) is None, "it is not connected, and may be another program"
+            assert store.agent_version(them.peer_id) == "them/1"
+            assert store.metadata(them.peer_id) == {"note": b"\0"}
+            async with Host(ours, transports=[Memory(hub)], peerstore=store) as host:
+                assert host.peerstore is store
+                await host.dial(them.peer_id)  # where it was
+
+
+async def test_time_goes_on_while_nobody_runs(autojump_clock: Clock, path: Path) -> None:
+    async with peerstore(path) as store:
+        store.add_addrs(PEOPLE[0], [ADDR], ttl=100, now=trio.current_time())
+        store.add_addrs(PEOPLE[1], [ADDR], ttl=200, now=trio.current_time())
+        store.add_addrs(PEOPLE[2], [ADDR], ttl=PERMANENT_TTL, now=trio.current_time())
+    async with peerstore(path, wall=Wall(1_000_150.0)) as store:
+        assert list(store) == [PEOPLE[1], PEOPLE[2]]
+        assert store.addrs(PEOPLE[1], now=trio.current_time() + 49) == (ADDR,)
+        assert store.addrs(PEOPLE[1], now=trio.current_time() + 50) == ()
+    assert [known.peer for known in on_disk(path)] == [PEOPLE[1], PEOPLE[2]], "and who is over is gone"
+
+
+async def test_what_is_read_is_not_written_again(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    async with peerstore(path) as store:
+        note(store, 0, 1)
+    async with peerstore(path) as store:
+        await store.flush()
+    assert writes.done == [[PEOPLE[0], PEOPLE[1]]]
+
+
+async def test_who_was_heard_of_last_is_kept_over_restarts(autojump_clock: Clock, path: Path) -> None:
+    async with peerstore(path) as store:
+        note(store, 0, 1, 2)
+        await store.flush()
+        note(store, 0, value=b"later")
+    async with peerstore(path, dataclasses.replace(LIMITS, max_peers=2)) as store:
+        assert list(store) == [PEOPLE[2], PEOPLE[0]]
+
+
+async def test_what_the_bounds_drive_out_while_it_is_read_is_taken_out(
+    autojump_clock: Clock, path: Path
+) -> None:
+    now = trio.current_time()
+    async with peerstore(path) as store:
+        for peer in PEOPLE[:3]:
+            store.add_addrs(peer, [ADDR], ttl=PERMANENT_TTL, now=now)
+    async with peerstore(path, dataclasses.replace(LIMITS, max_unconnected_addrs=2)) as store:
+        assert list(store) == [PEOPLE[1], PEOPLE[2]]
+    assert [known.peer for known in on_disk(path)] == [PEOPLE[1], PEOPLE[2]]
+
+
+async def test_records_of_others_in_the_file_are_taken_out(autojump_clock: Clock, path: Path) -> None:
+    mallory = Identity.generate()
+    record = PeerRecord(mallory.peer_id, 1, (ADDR,)).seal(mallory.private_key)
+    file = PeerFile(path, LIMITS)
+    file.write([(PEOPLE[0], KnownPeer(PEOPLE[0], record=record, metadata={"a": b""}))], ahead=0.0)
+    file.close()
+    async with peerstore(path) as store:
+        assert not list(store) and store.record(mallory.peer_id) is None
+    assert not list(on_disk(path))
+
+
+# --- when, and how often ----------------------------------------------------------------------------------
+
+
+async def test_changes_gather(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    async with peerstore(path) as store:
+        for number in range(100):
+            note(store, number % 3, value=str(number).encode())
+        await trio.sleep(LIMITS.write_delay / 2)
+        note(store, 3)
+        assert not writes.done
+        await trio.sleep(LIMITS.write_delay)
+        assert writes.done == [list(PEOPLE[:4])]
+        assert {known.metadata["note"] for known in on_disk(path)} == {b"99", b"97", b"98", b"x"}
+        await trio.sleep(10 * LIMITS.write_delay)
+    assert len(writes.done) == 1, "nothing else was changed"
+
+
+async def test_flush_does_not_wait(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    async with peerstore(path) as store:
+        start = trio.current_time()
+        await store.flush()
+        assert not writes.done
+        note(store, 0)
+        await store.flush()
+        assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+        store.forget(PEOPLE[0])
+        await store.flush()
+        assert not list(on_disk(path))
+        assert trio.current_time() == start
+        assert writes.done == [[PEOPLE[0]], [PEOPLE[0]]]
+
+
+async def test_so_many_at_once(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    async with peerstore(path, dataclasses.replace(LIMITS, write_batch=3)) as store:
+        note(store, *range(8))
+        await store.flush()
+        assert [len(batch) for batch in writes.done] == [3, 3, 2]
+    async with peerstore(path, dataclasses.replace(LIMITS, write_batch=3)) as store:
+        assert list(store) == list(PEOPLE)
+
+
+async def test_a_change_during_a_write_is_written_after(path: Path) -> None:
+    """With threads, on the real clock: the store is changed while the disk is waited for."""
+    async with SQLitePeerstore(path) as store:
+        writing, go_on, own = threading.Event(), threading.Event(), threading.get_ident()
+        write, threads = PeerFile.write, set()
+
+        def held(file: PeerFile, changes: object, *, ahead: float) -> None:
+            threads.add(threading.get_ident())
+            writing.set()
+            go_on.wait(20)
+            write(file, changes, ahead=ahead)
+
+        store._file.write = held.__get__(store._file)
+        async with trio.open_nursery() as nursery:
+            note(store, 0, value=b"first")
+            nursery.start_soon(store.flush)
+            await trio.to_thread.run_sync(writing.wait, 20)
+            note(store, 0, value=b"second")
+            go_on.set()
+        await store.flush()
+        assert [known.metadata["note"] for known in on_disk(path)] == [b"second"]
+        assert threads and own not in threads
+
+
+async def test_a_flush_waits_for_a_write_that_is_under_way(path: Path) -> None:
+    async with SQLitePeerstore(path) as store:
+        writing, go_on = threading.Event(), threading.Event()
+        write = PeerFile.write
+
+        def held(file: PeerFile, changes: object, *, ahead: float) -> None:
+            writing.set()
+            go_on.wait(20)
+            write(file, changes, ahead=ahead)
+
+        store._file.write = held.__get__(store._file)
+        done = False
+
+        async def flush() -> None:
+            nonlocal done
+            await store.flush()
+            done = True
+
+        async with trio.open_nursery() as nursery:
+            note(store, 0)
+            nursery.start_soon(flush)
+            await trio.to_thread.run_sync(writing.wait, 20)
+            nursery.start_soon(flush)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not done
+            go_on.set()
+        assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+
+
+# --- how it ends ------------------------------------------------------------------------------------------
+
+
+async def test_leaving_writes_the_rest(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    async with peerstore(path) as store:
+        note(store, 0)
+    assert writes.done == [[PEOPLE[0]]]
+    with pytest.raises(trio.ClosedResourceError):
+        note(store, 1)
+        await store.flush()
+
+
+class Sudden(Exception):
+    pass
+
+
+async def test_the_bodys_exception_comes_out_bare_and_all_is_written(
+    autojump_clock: Clock, path: Path
+) -> None:
+    sudden = Sudden()
+    with pytest.raises(Sudden) as raised:
+        async with peerstore(path) as store:
+            note(store, 0)
+            raise sudden
+    assert raised.value is sudden
+    assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+
+
+async def test_cancelled_from_outside_all_is_written(autojump_clock: Clock, path: Path) -> None:
+    with trio.move_on_after(5) as scope:
+        async with peerstore(path, dataclasses.replace(LIMITS, write_delay=100.0)) as store:
+            note(store, 0)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+
+
+async def test_entered_once(autojump_clock: Clock, path: Path) -> None:
+    store = peerstore(path)
+    with pytest.raises(trio.ClosedResourceError):
+        note(store, 0)
+        await store.flush()
+    async with store:
+        with pytest.raises(RuntimeError, match="once"):
+            await store.__aenter__()
+    assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+    with pytest.raises(RuntimeError, match="once"):
+        await store.__aenter__()
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+async def test_a_file_in_use_is_refused(path: Path, in_loop: bool) -> None:
+    async with SQLitePeerstore(path, in_loop=in_loop) as first:
+        with pytest.raises(PeerstoreError, match="another process uses it"):
+            await SQLitePeerstore(path, in_loop=in_loop).__aenter__()
+        note(first, 0)
+    async with SQLitePeerstore(path, in_loop=in_loop) as second:
+        assert list(second) == [PEOPLE[0]]
+
+
+async def test_a_disk_that_fails_ends_the_body_and_is_told(
+    autojump_clock: Clock, path: Path, writes: Writes
+) -> None:
+    with pytest.raises(PeerstoreError, match="no room"):
+        async with peerstore(path) as store:
+            writes.fail = "no room"
+            note(store, 0)
+            await trio.sleep_forever()
+
+
+async def test_a_disk_that_fails_ends_a_host_too(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    with pytest.raises(PeerstoreError, match="no room"):
+        async with (
+            peerstore(path) as store,
+            Host(Identity.generate(), transports=[Memory(MemoryHub())], peerstore=store),
+        ):
+            writes.fail = "no room"
+            note(store, 0)
+            await trio.sleep_forever()
+
+
+async def test_a_disk_that_fails_is_told_to_who_flushes(
+    autojump_clock: Clock, path: Path, writes: Writes
+) -> None:
+    caught = []
+    with pytest.raises(PeerstoreError, match="no room"):
+        async with peerstore(path) as store:
+            writes.fail = "no room"
+            note(store, 0)
+            try:
+                await store.flush()
+            except PeerstoreError as error:
+                caught.append(str(error))
+                with pytest.raises(PeerstoreError):
+                    await store.flush()
+    assert caught == ["no room"]
+
+
+async def test_a_disk_that_fails_at_the_end_is_told(
+    autojump_clock: Clock, path: Path, writes: Writes
+) -> None:
+    with pytest.raises(PeerstoreError, match="no room"):
+        async with peerstore(path) as store:
+            note(store, 0)
+            writes.fail = "no room"
+
+
+async def test_a_disk_and_a_body_that_fail(autojump_clock: Clock, path: Path, writes: Writes) -> None:
+    with pytest.raises(ExceptionGroup) as raised:
+        async with peerstore(path) as store:
+            note(store, 0)
+            writes.fail = "no room"
+            raise Sudden
+    assert [type(error) for error in raised.value.exceptions] == [Sudden, PeerstoreError]
+
+
+def test_a_last_write_that_takes_too_long_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = trio.testing.MockClock()
+    write = PeerFile.write
+
+    async def main() -> None:
+        def slow(file: PeerFile, changes: object, *, ahead: float) -> None:
+            clock.jump(LIMITS.write_last)
+            write(file, changes, ahead=ahead)
+
+        monkeypatch.setattr(PeerFile, "write", slow)
+        async with peerstore(path, dataclasses.replace(LIMITS, write_batch=3)) as store:
+            note(store, *range(8))
+
+    with pytest.raises(PeerstoreError, match="5 peers could not be written in time"):
+        trio.run(main, clock=clock)
+
+
+# --- cancelled everywhere ---------------------------------------------------------------------------------
+
+
+def test_cancel_everywhere_flush(path: Path) -> None:
+    limits = dataclasses.replace(LIMITS, write_batch=1)
+
+    async def attempt(step: int) -> Outcome[object]:
+        async with peerstore(path, limits) as store:
+            note(store, *range(4), value=str(step).encode())
+            outcome = await cancelled_after(step, store.flush)
+            found = [known.metadata["note"] == str(step).encode() for known in on_disk(path)]
+            assert found == [True] * 4 or not outcome.finished
+            await store.flush()
+            assert {known.metadata["note"] for known in on_disk(path)} == {str(step).encode()}
+            assert not store._waiting and not store._under_way
+        return outcome
+
+    assert everywhere(attempt) > 5
+
+
+def test_cancel_everywhere_the_life_of_a_peerstore(path: Path) -> None:
+    """Entered, changed, flushed, left: whatever was acknowledged is there, and the file is free."""
+
+    async def attempt(step: int) -> Outcome[object]:
+        acknowledged = entered = False
+        value = str(step).encode()
+
+        async def live() -> None:
+            nonlocal acknowledged, entered
+            async with peerstore(path) as store:
+                entered = True
+                note(store, *range(3), value=value)
+                await store.flush()
+                acknowledged = True
+                note(store, 3, value=value)
+                await trio.sleep(2 * LIMITS.write_delay)
+
+        outcome = await cancelled_after(step, live)
+        async with peerstore(path) as store:
+            noted = [store.metadata(peer).get("note") == value for peer in PEOPLE[:4]]
+            assert noted[:3] == [True] * 3 or not entered
+            assert noted[3] or not acknowledged
+        return outcome
+
+    assert everywhere(attempt) > 10
