@@ -141,8 +141,10 @@ async def test_time_goes_on_while_nobody_runs(autojump_clock: Clock, path: Path)
 
 async def test_what_is_read_is_not_written_again(autojump_clock: Clock, path: Path, writes: Writes) -> None:
     async with peerstore(path) as store:
-        note(store, 0, 1)
+        note(store, 0)
+        store.add_addrs(PEOPLE[1], [ADDR], ttl=PERMANENT_TTL, now=trio.current_time())
     async with peerstore(path) as store:
+        assert len(store) == 2
         await store.flush()
     assert writes.done == [[PEOPLE[0], PEOPLE[1]]]
 
@@ -271,6 +273,37 @@ async def test_a_flush_waits_for_a_write_that_is_under_way(path: Path) -> None:
             assert not done
             go_on.set()
         assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+
+
+async def test_a_flush_waits_for_what_was_changed_first(path: Path) -> None:
+    """Also of a peer that has changed again since: its first change was before the call."""
+    async with SQLitePeerstore(path, dataclasses.replace(LIMITS, write_batch=1)) as store:
+        writing, go_on = threading.Semaphore(0), threading.Semaphore(0)
+        write = PeerFile.write
+
+        def held(file: PeerFile, changes: object, *, ahead: float) -> None:
+            writing.release()
+            go_on.acquire(timeout=20)
+            write(file, changes, ahead=ahead)
+
+        store._file.write = held.__get__(store._file)
+        acknowledged: list[set[PeerId]] = []
+
+        async def flush() -> None:
+            await store.flush()
+            acknowledged.append({known.peer for known in on_disk(path)})
+
+        async with trio.open_nursery() as nursery:
+            note(store, 0)
+            nursery.start_soon(store.flush)
+            await trio.to_thread.run_sync(writing.acquire)
+            note(store, 1, 2)
+            nursery.start_soon(flush)
+            await trio.testing.wait_all_tasks_blocked()
+            note(store, 1, value=b"again")
+            for _ in range(3):
+                go_on.release()
+        assert acknowledged == [set(PEOPLE[:3])]
 
 
 # --- how it ends ------------------------------------------------------------------------------------------
