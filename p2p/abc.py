@@ -249,6 +249,10 @@ class StreamRouter(Protocol):
         """Start the handler of a stream just negotiated, or reset it when there is no room. Never raises."""
         ...
 
+    def ended(self, stream: Stream) -> None:
+        """A stream, in whichever direction, is over for this side: closed, reset, or failed. Called once."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatistics:
@@ -452,6 +456,14 @@ class HostView(Protocol):
         """Run ``handler`` on a stream this side opened, behind the wall inbound streams have; close it after.
 
         Whatever a remote makes it raise ends the stream and is logged: then False. Cancellation passes.
+        """
+        ...
+
+    def reserve_memory(self, stream: Stream, n: int) -> AbstractContextManager[None]:
+        """``n`` bytes that are held for a remote, from entering the context until it is left or the stream is over.
+
+        They are charged to the stream, its connection, peer, protocol and service, and to the host. Entering raises
+        ``ResourceLimitExceeded``: do it before there is something in memory.
         """
         ...
 

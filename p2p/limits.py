@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from p2p.resources.table import ResourceLimits, of_this_machine
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -349,11 +351,11 @@ class Limits:
     fetch: FetchLimits = field(default_factory=FetchLimits)
     share: ShareLimits = field(default_factory=ShareLimits)
     peerstore: PeerstoreLimits = field(default_factory=PeerstoreLimits)
+    #: Connections, streams, memory and descriptors: of the host, each peer, protocol, service and subnet.
+    resources: ResourceLimits = field(default_factory=of_this_machine)
 
     #: Accepting or dialing one connection, from the first byte to the muxer (js, rust: 10 s); absolute.
     upgrade: float = 10.0
-    #: Inbound upgrades under way at once; one more ends the oldest, so that silent sockets cannot lock us (row 1).
-    pending_upgrades: int = 128
     #: TCP connect (go: 5 s), one address from connect to muxer (go: 15 s), one dial of a peer in all (go: 60 s).
     connect: float = 5.0
     dial_address: float = 15.0
@@ -371,15 +373,9 @@ class Limits:
     shutdown_grace: float = 3.0
     #: A connection told to go away is given this long to read our GoAway (go-yamux: 100 ms).
     goaway: float = 0.1
-    #: Connections in all, inbound ones, and per peer (go: 8 per peer); refused beyond.
-    connections: int = 1024
-    inbound_connections: int = 768
-    connections_per_peer: int = 8
     #: Peers at different addresses that must agree on how they see us, and addresses believed per listener (go: 4, 3).
     observers: int = 4
     observed_addrs: int = 3
-    #: Handlers running at once on one connection; a stream beyond is reset.
-    handlers_per_connection: int = 256
     #: Negotiated streams waiting in ``accept_stream`` when no router serves them.
     accept_backlog: int = 256
     #: Events a subscriber may fall behind before it is told how many it lost.

@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -18,11 +19,28 @@ from types import FrameType
 import pytest
 import trio
 
+from p2p.resources.resources import Resources
+from p2p.resources.table import ResourceLimits
+
 _TRIO_CORE = os.path.join(os.path.dirname(trio.__file__), "_core")
 _THREAD_CACHE = os.path.join(_TRIO_CORE, "_thread_cache.py")
 
-#: Each says how many of its kind are open in this process.
-scope_counters: list[Callable[[], int]] = []
+#: Every ledger of this process that is still referred to.
+_ledgers: weakref.WeakSet[Resources] = weakref.WeakSet()
+_plain_init = Resources.__init__
+
+
+def _noted_init(self: Resources, limits: ResourceLimits) -> None:
+    _plain_init(self, limits)
+    _ledgers.add(self)
+
+
+Resources.__init__ = _noted_init  # type: ignore[method-assign]
+
+
+def scopes_in_use() -> int:
+    """Over all hosts: connections that have something in their scope, and whatever is charged without one."""
+    return sum(max(1, len(ledger.connections)) for ledger in _ledgers if not ledger.empty)
 
 
 class TaskWatch(trio.abc.Instrument):
@@ -73,7 +91,7 @@ class Footprint:
             for thread in threading.enumerate()
             if not _is_cached(frames.get(thread.ident or 0))
         }
-        return cls(descriptors, threads, sum(count() for count in scope_counters))
+        return cls(descriptors, threads, scopes_in_use())
 
     def left_since(self, before: Footprint) -> list[str]:
         """What is here now and was not ``before``, in words."""

@@ -7,23 +7,25 @@ counted. ``Cancelled`` and ``KeyboardInterrupt`` pass.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import trio
 
-from p2p.abc import Connection, Direction
-from p2p.errors import Denied, LocalProtocolError, P2PError, ResourceLimitExceeded
+from p2p.abc import Connection, ProtocolId, Stream
+from p2p.errors import ConnectionLost, Denied, LocalProtocolError, P2PError
 from p2p.events import Connected, Disconnected
 from p2p.host.reports import RemoteLog, Reports
-from p2p.host.serving import Serving, as_raised, first_of
+from p2p.host.serving import Router, Serving, as_raised, first_of
 from p2p.host.subscriptions import Subscriptions
 from p2p.identity import PeerId
 from p2p.limits import Limits
 from p2p.peerstore import Peerstore
+from p2p.resources.scopes import Attempt, ConnectionScope
+from p2p.resources.subnets import IPAddress
+from p2p.wire.addresses import Multiaddr, leading_ip, protocols
 
 _EXPECTED = (P2PError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
@@ -55,26 +57,15 @@ def _is_expected(error: BaseException) -> bool:
     return isinstance(error, _EXPECTED) and not isinstance(error, LocalProtocolError)
 
 
-class Slot:
-    """Room for one connection, from before it is made until after it is gone."""
+def network_ip(addr: Multiaddr) -> IPAddress | None:
+    """Whose address it is, for limits of subnets; None where a relay or no IP network lies between."""
+    return None if "p2p-circuit" in protocols(addr) else leading_ip(addr)
 
-    def __init__(self, connections: Connections, direction: Direction) -> None:
-        self._connections = connections
-        self._direction = direction
-        self._peer: PeerId | None = None
-        self._released = False
 
-    def assign(self, peer: PeerId) -> None:
-        """Now it is known whose it is. Raises ``ResourceLimitExceeded``; the slot is good for ``release`` still."""
-        if self._peer is None:
-            self._connections.count_peer(peer)
-            self._peer = peer
-
-    def release(self) -> None:
-        """Idempotent."""
-        if not self._released:
-            self._released = True
-            self._connections.discount(self._direction, self._peer)
+def takes_descriptor(addr: Multiaddr) -> bool:
+    """Whether a connection there has a socket of its own."""
+    names = protocols(addr)
+    return ("tcp" in names or "unix" in names) and "p2p-circuit" not in names
 
 
 class Connections:
@@ -98,58 +89,13 @@ class Connections:
         self._ended = ended
         self._reports = reports
         self._limits = limits
-        self._logs: dict[Connection, RemoteLog] = {}
+        self._routers: dict[Connection, Router] = {}
         self._by_peer: dict[PeerId, tuple[Connection, ...]] = {}
         self.by_peer: Mapping[PeerId, Sequence[Connection]] = MappingProxyType(self._by_peer)
-        self._reserved: Counter[Direction] = Counter()
-        self._reserved_by_peer: Counter[PeerId] = Counter()
         self._tasks = 0
         self._leaving = False
         self._over = False
         self._changed = trio.lowlevel.ParkingLot()
-
-    # --- room -----------------------------------------------------------------------------------------
-
-    def reserve(self, direction: Direction, peer: PeerId | None = None) -> Slot:
-        """Room for one more. Raises ``ResourceLimitExceeded``."""
-        in_use, most = self._reserved.total(), self._limits.connections
-        if in_use >= most:
-            raise ResourceLimitExceeded(
-                "connections", most, in_use, "close some, or raise limits.connections"
-            )
-        inbound, most = self._reserved[Direction.INBOUND], self._limits.inbound_connections
-        if direction is Direction.INBOUND and inbound >= most:
-            raise ResourceLimitExceeded(
-                "inbound_connections", most, inbound, "raise limits.inbound_connections"
-            )
-        slot = Slot(self, direction)
-        if peer is not None:
-            slot.assign(peer)
-        self._reserved[direction] += 1
-        return slot
-
-    def count_peer(self, peer: PeerId) -> None:
-        in_use, most = self._reserved_by_peer[peer], self._limits.connections_per_peer
-        if in_use >= most:
-            raise ResourceLimitExceeded(
-                "connections_per_peer",
-                most,
-                in_use,
-                "use one that is open, or raise limits.connections_per_peer",
-            )
-        self._reserved_by_peer[peer] = in_use + 1
-
-    def discount(self, direction: Direction, peer: PeerId | None) -> None:
-        self._reserved[direction] -= 1
-        if peer is not None:
-            self._reserved_by_peer[peer] -= 1
-            if not self._reserved_by_peer[peer]:
-                del self._reserved_by_peer[peer]
-
-    @property
-    def reserved(self) -> int:
-        """Slots in use: connections, and attempts at one."""
-        return self._reserved.total()
 
     # --- which one ------------------------------------------------------------------------------------
 
@@ -186,36 +132,58 @@ class Connections:
 
     # --- the life of one ------------------------------------------------------------------------------
 
-    def admit(self, connection: Connection, slot: Slot) -> None:
+    def admit(self, connection: Connection, scope: ConnectionScope, socket: Attempt | None = None) -> None:
         """May it live? Raises ``Denied`` for one to ourselves, ``ResourceLimitExceeded``; then close it.
 
         Raises ``RemoteProtocolError`` when the key shown is not that of the peer.
         """
         if connection.remote_peer == self._local_peer:
             raise Denied(connection.remote_peer, "self-dial")
-        slot.assign(connection.remote_peer)
+        scope.assign(connection.remote_peer, socket)
         self._peerstore.set_public_key(connection.remote_peer, connection.remote_key)
 
     def log_of(self, connection: Connection) -> RemoteLog:
-        return self._logs.get(connection) or self._reports.log(str(connection.remote_peer))
+        router = self._routers.get(connection)
+        return self._reports.log(str(connection.remote_peer)) if router is None else router.log
 
-    async def run(self, connection: Connection, started: Callable[[Connection], None] | None = None) -> None:
+    async def open_stream(
+        self, connection: Connection, protocols: Sequence[ProtocolId], *, lazy: bool
+    ) -> Stream:
+        """As ``connection.open_stream``, within the limits of all scopes: may raise ``ResourceLimitExceeded``."""
+        router = self._routers.get(connection)
+        if router is None:
+            raise ConnectionLost("it is over")
+        return await router.open_stream(connection, protocols, lazy=lazy)
+
+    def reserve_memory(self, stream: Stream, n: int) -> AbstractContextManager[None]:
+        router = self._routers.get(stream.connection)
+        if router is None:
+            raise ConnectionLost("it is over")
+        return router.reserve_memory(stream, n)
+
+    async def run(
+        self,
+        connection: Connection,
+        scope: ConnectionScope,
+        started: Callable[[Connection], None] | None = None,
+    ) -> None:
         """The rest of the task that made ``connection``: it is in ``by_peer`` exactly while its pump runs.
 
         Calls ``started(connection)`` once it is. Every scope that made the connection must be closed
         by now. After its end its handlers are given ``limits.shutdown_grace``.
         """
         reason = "closed"
-        log = self._logs[connection] = self._reports.log(str(connection.remote_peer))
+        log = self._reports.log(str(connection.remote_peer))
         self._tasks += 1
         try:
             async with trio.open_nursery() as handlers:
+                router = self._routers[connection] = self._serving.router(handlers, log, scope)
                 with contain(log, "connection") as outcome:
                     try:
                         self._add(connection)
                         if started is not None:
                             started(connection)
-                        await connection.run(self._serving.router(handlers, log))
+                        await connection.run(router)
                     finally:
                         self._remove(connection)
                 if outcome.error is not None:
@@ -224,7 +192,7 @@ class Connections:
                 handlers.cancel_scope.deadline = trio.current_time() + self._limits.shutdown_grace
         finally:
             self._tasks -= 1
-            del self._logs[connection]
+            self._routers.pop(connection, None)
             self._changed.unpark_all()
 
     async def drain(self) -> None:

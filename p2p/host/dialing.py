@@ -13,13 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
-from p2p.abc import Connection, Direction, PeerRouting, Transport
+from p2p.abc import Connection, PeerRouting, Transport
 from p2p.errors import AllAttemptsFailed, Denied, DialError, InvalidAddress, NoAddresses
-from p2p.host.connections import Connections, Slot, contain
+from p2p.host.connections import Connections, contain, network_ip, takes_descriptor
 from p2p.host.reports import RemoteLog, Reports
 from p2p.identity import PeerId
 from p2p.limits import Limits
 from p2p.peerstore import Peerstore
+from p2p.resources.resources import Resources
+from p2p.resources.scopes import Attempt, ConnectionScope
 from p2p.wire.addresses import Multiaddr, protocols, split_peer
 
 Find = Callable[[PeerId], Awaitable[Sequence[Multiaddr]]]
@@ -33,6 +35,7 @@ class Dialing:
         transports: Sequence[Transport],
         *,
         connections: Connections,
+        resources: Resources,
         peerstore: Peerstore,
         routing: PeerRouting | None,
         reports: Reports,
@@ -40,6 +43,7 @@ class Dialing:
     ) -> None:
         self._transports = transports
         self._connections = connections
+        self._resources = resources
         self._peerstore = peerstore
         self._routing = routing
         self._reports = reports
@@ -92,9 +96,9 @@ class Dialing:
     def _launch(self, key: PeerId | Multiaddr, peer: PeerId | None) -> Flight:
         if self._nursery is None:
             raise Denied(key, "shutdown")
-        slot = self._connections.reserve(Direction.OUTBOUND, peer)
+        scope = self._resources.outbound(peer, network_ip(key) if isinstance(key, Multiaddr) else None)
         log = self._reports.log(f"dialing {key}")
-        flight = Flight(key, peer, self._transports, self._connections, slot, log, self._limits)
+        flight = Flight(key, peer, self._transports, self._connections, scope, log, self._limits)
         self._flights[key] = flight
         self._nursery.start_soon(self._fly, key, flight, name=log.name)
         return flight
@@ -113,12 +117,12 @@ class Dialing:
             if connection is not None and flight.waiters and not flight.shut_down:
                 taken_over = True
                 self._remember(connection.remote_peer, flight)
-                await self._connections.run(connection, flight.started)
+                await self._connections.run(connection, flight.resources, flight.started)
         finally:
             self._forget(key, flight)
             if flight.winner is not None and not taken_over:
                 await trio.aclose_forcefully(flight.winner)
-            flight.slot.release()
+            flight.resources.close()
             flight.done.set()
 
     def _remember(self, peer: PeerId, flight: Flight) -> None:
@@ -140,13 +144,14 @@ class Flight:
         peer: PeerId | None,
         transports: Sequence[Transport],
         connections: Connections,
-        slot: Slot,
+        resources: ConnectionScope,
         log: RemoteLog,
         limits: Limits,
     ) -> None:
         self.target = target
         self.peer = peer
-        self.slot = slot
+        #: What it may use, and the connection it makes.
+        self.resources = resources
         self.scope = trio.CancelScope()
         self.done = trio.Event()
         #: Nobody who waits would take a relayed connection.
@@ -254,13 +259,16 @@ class Flight:
     async def _attempt(self, addr: Multiaddr, transport: Transport) -> None:
         try:
             connection: Connection | None = None
+            socket: Attempt | None = None
             with contain(self._log, "dial") as outcome:
+                if takes_descriptor(addr):
+                    socket = self.resources.attempt()
                 with trio.move_on_after(self._limits.dial_address):
                     connection = await transport.dial(addr, peer=self.peer)
                 if connection is None:
                     raise trio.TooSlowError(f"no connection within {self._limits.dial_address:g} seconds")
                 if self.winner is None:
-                    self._connections.admit(connection, self.slot)
+                    self._connections.admit(connection, self.resources, socket)
             if outcome.error is not None:
                 self._attempts.append((addr, outcome.error))
             elif self.winner is None and self._nursery is not None:
@@ -270,6 +278,8 @@ class Flight:
             if connection is not None and connection is not self.winner:
                 await trio.aclose_forcefully(connection)
         finally:
+            if socket is not None:
+                socket.close()
             self._task_ends()
 
 

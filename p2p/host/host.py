@@ -45,6 +45,8 @@ from p2p.limits import DEFAULT_LIMITS, Limits
 from p2p.muxers.yamux import Yamux
 from p2p.peerstore import Peerstore
 from p2p.protocols.identify import Identify
+from p2p.resources.resources import Resources
+from p2p.resources.snapshot import ResourceSnapshot
 from p2p.security.noise import Noise
 from p2p.transports.tcp import TCP
 from p2p.transports.upgraded import Upgraded
@@ -100,6 +102,7 @@ class Host:
                 )
             self._transports.append(transport)
         self._peerstore = Peerstore(limits.peerstore) if peerstore is None else peerstore
+        self._resources = Resources(limits.resources)
         self._reports = Reports(limits)
         self._subscriptions = Subscriptions(limits.event_backlog)
         self._addresses = Addresses(
@@ -121,12 +124,18 @@ class Host:
         self._dialing = Dialing(
             self._transports,
             connections=self._connections,
+            resources=self._resources,
             peerstore=self._peerstore,
             routing=routing,
             reports=self._reports,
             limits=limits,
         )
-        self._accepting = Accepting(connections=self._connections, reports=self._reports, limits=limits)
+        self._accepting = Accepting(
+            connections=self._connections,
+            resources=self._resources,
+            reports=self._reports,
+            limits=limits,
+        )
         self._leaving = trio.Event()
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
@@ -167,11 +176,16 @@ class Host:
         """A live view; a peer is in it while it has a connection."""
         return self._connections.by_peer
 
+    @property
+    def resources(self) -> ResourceSnapshot:
+        """What is in use now, of what there may be; ``print`` it for a table."""
+        return self._resources.snapshot()
+
     def statistics(self) -> HostStatistics:
         connections = tuple(self._connections)
         return HostStatistics(
             connections=len(connections),
-            reserved=self._connections.reserved,
+            reserved=len(self._resources.connections),
             streams=sum(len(connection.streams) for connection in connections),
             handlers=self._serving.running,
             pending_upgrades=self._accepting.pending,
@@ -242,7 +256,7 @@ class Host:
             # What it speaks first; what we know of it may be old, so the rest is proposed too.
             common = [*common, *(protocol for protocol in protocols if protocol not in common)]
         with trio.move_on_after(self._limits.open_stream):
-            return await connection.open_stream(*common, lazy=lazy)
+            return await self._connections.open_stream(connection, common, lazy=lazy)
         raise NegotiationError(
             f"{connection.remote_peer} gave no stream within {self._limits.open_stream:g} seconds"
         )
@@ -271,6 +285,14 @@ class Host:
         Whatever a remote makes it raise ends the stream and is logged: then False. Cancellation passes.
         """
         return await serve_behind_wall(handler, stream, self._connections.log_of(stream.connection))
+
+    def reserve_memory(self, stream: Stream, n: int) -> AbstractContextManager[None]:
+        """``n`` bytes that are held for a remote, from entering the context until it is left or the stream is over.
+
+        They are charged to the stream, its connection, peer, protocol and service, and to the host. Entering raises
+        ``ResourceLimitExceeded``: do it before there is something in memory.
+        """
+        return self._connections.reserve_memory(stream, n)
 
     def events(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Event]]:
         """What happens from entering the context on; ends (``trio.EndOfChannel``) with the host."""
@@ -383,7 +405,9 @@ class Host:
     async def _run_service(self, service: Service, *, task_status: trio.TaskStatus[None]) -> None:
         with Crashing(service), ExitStack() as handlers:
             for protocol, handler in service.handlers.items():
-                handlers.enter_context(self.handle(protocol, handler))
+                handlers.enter_context(
+                    self._serving.handle(protocol, handler, service=type(service).__name__)
+                )
             await service.run(self, task_status=task_status)
 
     async def _run_listener(self, listener: Listener, connections: trio.Nursery) -> None:

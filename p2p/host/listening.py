@@ -1,22 +1,25 @@
 """Listening: loud when it fails, and accepting apart from shaking hands.
 
-Every inbound handshake is a task of the host with one absolute deadline, and at most ``limits.pending_upgrades``
-run at once: one more ends the oldest, so that sockets which stay silent cannot keep others out. The task becomes
-the connection.
+Every inbound handshake is a task of the host with one absolute deadline. It waits in the transient scope of the
+host's resources; where that is full the one that has waited longest ends, so that sockets which stay silent cannot
+keep others out. The task becomes the connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import trio
 
-from p2p.abc import Connection, Direction, Incoming, Listener, Transport
+from p2p.abc import Connection, Incoming, Listener, Transport
 from p2p.errors import InvalidAddress, ListenError, P2PError, ResourceLimitExceeded
-from p2p.host.connections import Connections, Slot, contain
+from p2p.host.connections import Connections, contain, network_ip, takes_descriptor
 from p2p.host.reports import Reports
 from p2p.limits import Limits
+from p2p.resources.resources import Resources
+from p2p.resources.scopes import ConnectionScope
 from p2p.wire.addresses import Multiaddr
 
 
@@ -48,11 +51,14 @@ async def open_listeners(
 class Accepting:
     """Accepts at every listener, and upgrades what comes."""
 
-    def __init__(self, *, connections: Connections, reports: Reports, limits: Limits) -> None:
+    def __init__(
+        self, *, connections: Connections, resources: Resources, reports: Reports, limits: Limits
+    ) -> None:
         self._connections = connections
+        self._resources = resources
         self._limits = limits
         self._strangers = reports.log("inbound")
-        #: Upgrades under way, the oldest first.
+        #: Upgrades under way.
         self._pending: dict[trio.CancelScope, None] = {}
 
     @property
@@ -63,43 +69,50 @@ class Accepting:
         """Accept for ever; what is accepted becomes tasks of ``nursery``."""
         while True:
             incoming = await listener.accept()
+            addr = incoming.remote_addr
+            now = trio.current_time()
+            upgrading = trio.CancelScope(deadline=now + self._limits.upgrade)
             try:
-                slot = self._connections.reserve(Direction.INBOUND)
+                scope = self._resources.inbound(
+                    network_ip(addr),
+                    now=now,
+                    descriptor=takes_descriptor(addr),
+                    evict=partial(self._make_room, upgrading),
+                )
             except ResourceLimitExceeded as error:
                 self._strangers.refused(error.scope)
                 await trio.aclose_forcefully(incoming)
                 continue
-            if len(self._pending) >= self._limits.pending_upgrades:
-                oldest = next(iter(self._pending))
-                del self._pending[oldest]
-                oldest.cancel()
-                self._strangers.refused("pending_upgrades")
-            scope = trio.CancelScope(deadline=trio.current_time() + self._limits.upgrade)
-            self._pending[scope] = None
-            nursery.start_soon(self._upgrade, incoming, slot, scope, name=f"inbound {incoming.remote_addr}")
+            self._pending[upgrading] = None
+            nursery.start_soon(self._upgrade, incoming, scope, upgrading, name=f"inbound {addr}")
 
     def close(self) -> None:
         """End the upgrades under way: nobody is accepted any more."""
-        for scope in self._pending:
-            scope.cancel()
+        for upgrading in self._pending:
+            upgrading.cancel()
 
-    async def _upgrade(self, incoming: Incoming, slot: Slot, scope: trio.CancelScope) -> None:
+    def _make_room(self, upgrading: trio.CancelScope) -> None:
+        self._pending.pop(upgrading, None)
+        self._strangers.refused("evicted")
+        upgrading.cancel()
+
+    async def _upgrade(self, incoming: Incoming, scope: ConnectionScope, upgrading: trio.CancelScope) -> None:
         """The task: first the upgrade, then the connection."""
         connection: Connection | None = None
         taken_over = False
-        try:
-            with contain(self._strangers, "upgrade") as outcome:
-                with scope:
-                    connection = await incoming.upgrade()
-                self._pending.pop(scope, None)
-                if connection is None:
-                    raise trio.TooSlowError("the upgrade took too long, or had to make room")
-                self._connections.admit(connection, slot)
-            if connection is not None and outcome.error is None:
-                taken_over = True
-                await self._connections.run(connection)
-        finally:
-            self._pending.pop(scope, None)
-            if not taken_over:
-                await trio.aclose_forcefully(incoming if connection is None else connection)
-            slot.release()
+        with scope:
+            try:
+                with contain(self._strangers, "upgrade") as outcome:
+                    with upgrading:
+                        connection = await incoming.upgrade()
+                    self._pending.pop(upgrading, None)
+                    if connection is None or scope.closed:
+                        raise trio.TooSlowError("the upgrade took too long, or had to make room")
+                    self._connections.admit(connection, scope)
+                if connection is not None and outcome.error is None:
+                    taken_over = True
+                    await self._connections.run(connection, scope)
+            finally:
+                self._pending.pop(upgrading, None)
+                if not taken_over:
+                    await trio.aclose_forcefully(incoming if connection is None else connection)

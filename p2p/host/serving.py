@@ -12,10 +12,12 @@ from contextlib import contextmanager
 
 import trio
 
-from p2p.abc import Handler, ProtocolId, Stream
-from p2p.errors import ConnectionLost, RemoteProtocolError, StreamReset
+from p2p.abc import Connection, Direction, Handler, ProtocolId, Stream
+from p2p.errors import ConnectionLost, RemoteProtocolError, ResourceLimitExceeded, StreamReset
 from p2p.host.reports import RemoteLog
 from p2p.limits import Limits
+from p2p.resources.amounts import MEMORY
+from p2p.resources.scopes import ConnectionScope, StreamScope
 
 _QUIET = (StreamReset, ConnectionLost, RemoteProtocolError)
 
@@ -27,12 +29,16 @@ class Serving:
         self.limits = limits
         self._changed = changed
         self._exact: dict[ProtocolId, Handler] = {}
+        #: The services whose protocols these are: streams of both directions count as theirs.
+        self._services: dict[ProtocolId, str] = {}
         self._predicates: dict[object, tuple[Callable[[str], bool], Handler]] = {}
         #: Handlers running now.
         self.running = 0
 
     @contextmanager
-    def handle(self, protocol: str | Callable[[str], bool], handler: Handler) -> Iterator[None]:
+    def handle(
+        self, protocol: str | Callable[[str], bool], handler: Handler, *, service: str = ""
+    ) -> Iterator[None]:
         """Serve ``protocol`` while the context is entered; leaving it lets running handlers finish.
 
         A predicate is asked about ids nobody serves exactly, in the order of registration. Raises
@@ -50,20 +56,27 @@ class Serving:
         if checked in self._exact:
             raise ValueError(f"{protocol} has a handler already")
         self._exact[checked] = handler
+        if service:
+            self._services[checked] = service
         self._changed()
         try:
             yield
         finally:
             del self._exact[checked]
+            self._services.pop(checked, None)
             self._changed()
 
     def protocols(self) -> Sequence[ProtocolId]:
         """Ids with a handler, in the order of registration; predicates name none."""
         return tuple(self._exact)
 
-    def router(self, nursery: trio.Nursery, log: RemoteLog) -> Router:
-        """What one connection asks; its handlers run in ``nursery``."""
-        return Router(self, nursery, log)
+    def service(self, protocol: ProtocolId) -> str:
+        """The name of the service that handles ``protocol``; "" when none does."""
+        return self._services.get(protocol, "")
+
+    def router(self, nursery: trio.Nursery, log: RemoteLog, scope: ConnectionScope) -> Router:
+        """What one connection asks; its handlers run in ``nursery``, and its streams are charged to ``scope``."""
+        return Router(self, nursery, log, scope)
 
     def handler(self, protocol: ProtocolId, log: RemoteLog) -> Handler | None:
         exact = self._exact.get(protocol)
@@ -76,38 +89,90 @@ class Serving:
 
 
 class Router:
-    """The :class:`p2p.abc.StreamRouter` of one connection."""
+    """The :class:`p2p.abc.StreamRouter` of one connection, and the account of its streams."""
 
-    def __init__(self, serving: Serving, nursery: trio.Nursery, log: RemoteLog) -> None:
+    def __init__(
+        self, serving: Serving, nursery: trio.Nursery, log: RemoteLog, scope: ConnectionScope
+    ) -> None:
         self._serving = serving
         self._nursery = nursery
-        self._log = log
-        self._running = 0
+        self._scope = scope
+        #: Of streams that we opened, until they are over, and of those that have a handler, until that has ended.
+        self._scopes: dict[Stream, StreamScope] = {}
+        self.log = log
 
     def supports(self, protocol: ProtocolId) -> bool:
-        return self._serving.handler(protocol, self._log) is not None
+        return self._serving.handler(protocol, self.log) is not None
 
     def protocols(self) -> Sequence[ProtocolId]:
         return self._serving.protocols()
 
     def serve(self, stream: Stream) -> None:
-        handler = self._serving.handler(stream.protocol, self._log)
+        handler = self._serving.handler(stream.protocol, self.log)
         if handler is None:  # its registration ended while the stream was negotiated
             stream.reset()
-        elif self._running >= self._serving.limits.handlers_per_connection:
-            self._log.refused("handlers_per_connection")
-            stream.reset()
-        else:
-            self._running += 1
-            self._serving.running += 1
-            self._nursery.start_soon(self._handle, handler, stream, name=f"handler of {stream.protocol}")
-
-    async def _handle(self, handler: Handler, stream: Stream) -> None:
+            return
         try:
-            await serve_behind_wall(handler, stream, self._log)
+            scope = self._charge(stream.protocol, inbound=True)
+        except ResourceLimitExceeded as error:
+            self.log.refused(error.scope)
+            stream.reset()
+            return
+        self._scopes[stream] = scope
+        self._serving.running += 1
+        self._nursery.start_soon(self._handle, handler, stream, scope, name=f"handler of {stream.protocol}")
+
+    async def _handle(self, handler: Handler, stream: Stream, scope: StreamScope) -> None:
+        try:
+            with scope:
+                await serve_behind_wall(handler, stream, self.log)
         finally:
-            self._running -= 1
+            del self._scopes[stream]
             self._serving.running -= 1
+
+    async def open_stream(
+        self, connection: Connection, protocols: Sequence[ProtocolId], *, lazy: bool
+    ) -> Stream:
+        """Charge it, and open it. Which protocol it will be is a guess at first, and put right once it is known."""
+        scope = self._charge(protocols[0], inbound=False)
+        kept = False
+        try:
+            stream = await connection.open_stream(*protocols, lazy=lazy)
+            if stream.protocol != protocols[0]:
+                scope.close()
+                try:
+                    scope = self._charge(stream.protocol, inbound=False)
+                except ResourceLimitExceeded:
+                    stream.reset()
+                    raise
+            self._scopes[stream] = scope
+            kept = True
+            return stream
+        finally:
+            if not kept:
+                scope.close()
+
+    def ended(self, stream: Stream) -> None:
+        if stream.direction is Direction.OUTBOUND and (scope := self._scopes.pop(stream, None)) is not None:
+            scope.close()
+
+    @contextmanager
+    def reserve_memory(self, stream: Stream, n: int) -> Iterator[None]:
+        """See :meth:`p2p.abc.HostView.reserve_memory`."""
+        scope = self._scopes.get(stream)
+        if scope is None:
+            raise trio.ClosedResourceError("this stream is over: nothing is held for it")
+        amount = ((MEMORY, n),)
+        scope.charge(amount)
+        try:
+            yield
+        finally:
+            scope.discharge(amount)
+
+    def _charge(self, protocol: ProtocolId, *, inbound: bool) -> StreamScope:
+        return self._scope.open_stream(
+            inbound=inbound, protocol=protocol, service=self._serving.service(protocol)
+        )
 
 
 async def serve_behind_wall(handler: Handler, stream: Stream, log: RemoteLog) -> bool:

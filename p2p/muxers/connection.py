@@ -419,8 +419,9 @@ class MuxedConnection(Connection):
 
     def forget(self, stream: MuxedStream) -> None:
         """The stream is over as far as this side is concerned; its books may linger in the session."""
-        self._fronts.pop(stream.books, None)
         self._negotiating.discard(stream)
+        if self._fronts.pop(stream.books, None) is not None and self._router is not None:
+            self._router.ended(stream)
 
     def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
         """The remote broke the rules: tell it, at the end if the socket takes nothing now; read nothing more."""

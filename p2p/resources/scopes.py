@@ -173,8 +173,8 @@ class ConnectionScope(Held):
         self.name = (peer,)
         self._surround()
 
-    def assign(self, peer: PeerId, *, descriptor: bool = False) -> None:
-        """It is known whose it is: from the transient scope to that peer's. With ``descriptor`` it has a socket now.
+    def assign(self, peer: PeerId, socket: Attempt | None = None) -> None:
+        """It is known whose it is: from the transient scope to that peer's. The ``socket`` of a dial becomes its own.
 
         Who is on the allow-list has its scope from here on, and everybody else has to fit among the others. Raises
         ``ResourceLimitExceeded``, having changed nothing.
@@ -188,7 +188,7 @@ class ConnectionScope(Held):
         before = self.system
         allowed = resources.allows(peer, self._ip)
         has = held(self)
-        more = DESCRIPTOR if descriptor else ()
+        more = () if socket is None else DESCRIPTOR
         scope = self._known or resources.named("peer", peer)
 
         def move_to(system: Scope) -> None:
@@ -196,7 +196,7 @@ class ConnectionScope(Held):
                 (
                     (scope, more if self._known else (*has, *more)),
                     (self, more),
-                    (system, more if system is before else (*has, *more)),
+                    (system, () if system is before else (*has, *more)),
                 )
             )
             self.system = system
@@ -210,6 +210,8 @@ class ConnectionScope(Held):
         if self.system is not before:
             release((before,), has)
         release((self._transient,), has)
+        if socket is not None:
+            socket.hand_over(self.system)
         self._transient = None
         self.peer, self._known = peer, scope
         self.name = (peer,)
@@ -228,9 +230,8 @@ class ConnectionScope(Held):
         return StreamScope(self, around, INBOUND_STREAMS if inbound else OUTBOUND_STREAMS)
 
     def attempt(self) -> Attempt:
-        """One more socket for the dial; see :meth:`assign`. Raises ``ResourceLimitExceeded``."""
-        scopes = (self.system,) if self._transient is None else (self.system, self._transient)
-        return Attempt(scopes)
+        """One more socket for the dial. Raises ``ResourceLimitExceeded``."""
+        return Attempt((self.system,) if self._transient is None else (self.system, self._transient))
 
     def reserve(self, n: int, *, nice_to_have: bool = False) -> bool:
         """``n`` more bytes of memory, or none; ``nice_to_have`` ones leave room for what is needed."""
@@ -253,6 +254,11 @@ class Attempt:
     def __init__(self, scopes: tuple[Scope, ...]) -> None:
         charge(scopes, DESCRIPTOR)
         self._scopes = scopes
+
+    def hand_over(self, system: Scope) -> None:
+        """It is a connection's, which is in ``system``: that goes on counting it, if it did."""
+        self._scopes = tuple(scope for scope in self._scopes if scope is not system)
+        self.close()
 
     def close(self) -> None:
         """Idempotent."""

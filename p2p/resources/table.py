@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from p2p.identity import PeerId
 from p2p.resources import machine
 from p2p.resources.amounts import Amounts
 from p2p.resources.subnets import SubnetLimit
+
+if TYPE_CHECKING:
+    from p2p.identity import PeerId
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
@@ -22,8 +24,6 @@ _GIB: Final = 1024 * _MIB
 
 #: Below this there is nothing to scale by: the base numbers hold.
 LEAST_TO_SCALE: Final = 128 * _MIB
-
-Allowed = PeerId | IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class ResourceLimits:
     subnets: tuple[SubnetLimit, ...] = SUBNETS
     remembered_subnets: int = 8192
     #: Peers and networks that get in when the host is full of strangers.
-    allow: tuple[Allowed, ...] = ()
+    allow: tuple[PeerId | IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def scaled(cls, memory: int, descriptors: int) -> ResourceLimits:

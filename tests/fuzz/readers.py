@@ -199,6 +199,9 @@ class Router:
         assert stream.protocol == ECHO
         self.served += 1
 
+    def ended(self, stream: Stream) -> None:
+        """Nothing is kept of it."""
+
 
 def pump(pieces: Pieces) -> object:
     """A connection with two streams that were opened lazily; each piece comes sealed in a frame of its own."""

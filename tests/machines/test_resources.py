@@ -148,22 +148,25 @@ class Ledger(RuleBasedStateMachine):
         attempt.close()
 
     @precondition(lambda self: any(not each.assigned for each in self.live))
-    @rule(data=st.data(), peer=st.sampled_from(PEERS), descriptor=st.booleans())
-    def assign(self, data, peer, descriptor):
+    @rule(data=st.data(), peer=st.sampled_from(PEERS))
+    def assign(self, data, peer):
         connection = data.draw(st.sampled_from([each for each in self.live if not each.assigned]))
-        more = descriptor and not connection.descriptor
+        socket = data.draw(st.sampled_from([None, *connection.attempts]))
         if connection.expected not in (None, peer):
             with pytest.raises(LocalProtocolError):
                 connection.scope.assign(peer)
             return
         before = self.books()
         try:
-            connection.scope.assign(peer, descriptor=more)
+            connection.scope.assign(peer, socket)
         except ResourceLimitExceeded:
             assert self.books() == before
         else:
             connection.assigned = peer
-            connection.descriptor = connection.descriptor or more
+            if socket is not None:
+                connection.attempts.remove(socket)
+                socket.close()
+                connection.descriptor = True
 
     @precondition(lambda self: any(each.assigned for each in self.live))
     @rule(

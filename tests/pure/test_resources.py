@@ -144,8 +144,9 @@ def test_descriptors_end_at_the_limit_of(kind: str) -> None:
             dial.attempt()
     else:
         dial = resources.outbound(BOB, None)
-        with dial.attempt(), pytest.raises(ResourceLimitExceeded):
-            dial.assign(BOB, descriptor=True)
+        with dial.attempt() as socket, pytest.raises(ResourceLimitExceeded):
+            dial.assign(BOB, socket)
+        assert resources.system.used[-1] == 1  # of the one that waits
     accept(resources).assign(CAROL)  # one that needs none
 
 
@@ -216,8 +217,7 @@ def test_a_dial_counts_its_sockets_and_the_connection_the_one_that_is_left() -> 
     with dial.attempt() as winner:
         assert resources.snapshot().scope("system").in_use.descriptors == 8
         assert resources.snapshot().scope("peer", str(ALICE)).in_use.descriptors == 0
-        winner.close()
-        dial.assign(ALICE, descriptor=True)
+        dial.assign(ALICE, winner)
     assert resources.snapshot().scope("system").in_use.descriptors == 8
     for loser in losers:
         loser.close()

@@ -394,6 +394,8 @@ class FakeStream(Stream):
         self.bells.unpark_all()
         if self in self._connection.live:
             self._connection.live.remove(self)
+            if self._connection.router is not None:
+                self._connection.router.ended(self)
             self._connection.bells.unpark_all()
 
 

@@ -27,6 +27,7 @@ from p2p.host.serving import Serving
 from p2p.limits import DEFAULT_LIMITS, Limits, MplexLimits, YamuxLimits
 from p2p.muxers import Mplex, Yamux
 from p2p.muxers.connection import MuxedConnection
+from p2p.resources.resources import Resources
 from p2p.testing.deterministic import run
 from p2p.testing.pairs import connections_over
 from p2p.testing.pipes import raw_pair
@@ -65,6 +66,7 @@ class World:
             raws, muxer=muxers[muxer], limits=self.limits
         )
         self.reports = Reports(self.limits)
+        self.resources = Resources(self.limits.resources)
 
     async def handler(self, stream: Stream) -> None:
         mood = self.rng.random()
@@ -86,8 +88,9 @@ class World:
 
     async def serve(self, end: MuxedConnection, nursery: trio.Nursery) -> None:
         serving = Serving(self.limits, lambda: None)
-        with serving.handle(KNOWN, self.handler):
-            await end.run(serving.router(nursery, self.reports.log("remote")))
+        with serving.handle(KNOWN, self.handler), self.resources.outbound(None, None) as scope:
+            scope.assign(end.remote_peer)
+            await end.run(serving.router(nursery, self.reports.log("remote"), scope))
 
     async def user(self) -> None:
         pick, chance = self.rng.choice, self.rng.random

@@ -219,8 +219,8 @@ async def test_statistics_return_to_nothing(autojump_clock: object) -> None:
             statistics = host.statistics()
             assert (statistics.connections, statistics.reserved) == (0, 0)
             assert (statistics.streams, statistics.handlers) == (0, 0)
-            assert not host._connections._reserved_by_peer
-            assert not host._connections._logs
+            assert host._resources.empty
+            assert not host._connections._routers
 
 
 # --- the whole stack ----------------------------------------------------------------------------------

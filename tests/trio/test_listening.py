@@ -11,10 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from p2p import DialError, Host, Identity, InvalidAddress, Limits, ListenError, Stream
+from p2p import DialError, Host, Identity, InvalidAddress, ListenError, Stream
 from p2p.errors import HandshakeFailed
 from p2p.events import Listening
 from p2p.transports.tcp import TCP
+from tests.limiting import limited, many_of_one_peer
 from tests.trio.fakes import FakeNetwork, fake_host, memory
 
 
@@ -74,7 +75,7 @@ async def test_an_upgrade_has_an_absolute_deadline(autojump_clock: object) -> No
 
 async def test_row_1_silent_sockets_do_not_keep_others_out(autojump_clock: object) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), pending_upgrades=8)
+    limits = limited(transient={"inbound_connections": 8})
     silent = True
 
     async def upgrade() -> None:
@@ -83,7 +84,7 @@ async def test_row_1_silent_sockets_do_not_keep_others_out(autojump_clock: objec
         await trio.lowlevel.checkpoint()
 
     network.before_upgrade = upgrade
-    crowd = dataclasses.replace(Limits(), connections_per_peer=100)
+    crowd = limited(peer=many_of_one_peer(100))
     async with (
         fake_host(network, listen=[1], limits=limits) as here,
         fake_host(network, limits=crowd) as there,
@@ -91,10 +92,10 @@ async def test_row_1_silent_sockets_do_not_keep_others_out(autojump_clock: objec
         for number in range(50):
             await there.dial(memory(1))
             await trio.testing.wait_all_tasks_blocked()
-            assert here.statistics().pending_upgrades == min(number + 1, limits.pending_upgrades)
-        assert here.statistics().refusals["pending_upgrades"] == 50 - limits.pending_upgrades
+            assert here.statistics().pending_upgrades == min(number + 1, 8)
+        assert here.statistics().refusals["evicted"] == 50 - 8
         # The oldest went.
-        assert len(there.connections[here.peer_id]) == limits.pending_upgrades
+        assert len(there.connections[here.peer_id]) == 8
         silent = False
         async with fake_host(network) as honest:
             start = trio.current_time()
@@ -103,12 +104,12 @@ async def test_row_1_silent_sockets_do_not_keep_others_out(autojump_clock: objec
             assert trio.current_time() == start
 
 
-@pytest.mark.parametrize("scope", ["connections", "inbound_connections"])
+@pytest.mark.parametrize("what", ["connections", "inbound_connections"])
 async def test_inbound_connections_beyond_the_limit_are_closed_at_once(
-    scope: str, autojump_clock: object
+    what: str, autojump_clock: object
 ) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), **{scope: 2})
+    limits = limited(system={what: 2})
     async with fake_host(network, listen=[1], limits=limits) as here:
         async with fake_host(network) as one, fake_host(network) as two, fake_host(network) as three:
             for host in (one, two):
@@ -117,7 +118,7 @@ async def test_inbound_connections_beyond_the_limit_are_closed_at_once(
             await three.dial(memory(1))
             await three.wait_disconnected(here.peer_id)
             assert three.peer_id not in here.connections
-            assert here.statistics().refusals == {scope: 1}
+            assert here.statistics().refusals == {f"system.{what}": 1}
             assert here.statistics().reserved == 2
         await here.wait_disconnected(one.peer_id)
         await here.wait_disconnected(two.peer_id)
@@ -130,7 +131,7 @@ async def test_inbound_connections_beyond_the_limit_are_closed_at_once(
 
 async def test_one_peer_has_so_many_connections_and_no_more(autojump_clock: object) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), connections_per_peer=2)
+    limits = limited(peer={"connections": 2})
     async with fake_host(network, listen=[1], limits=limits) as here, fake_host(network) as there:
         for _ in range(4):
             await there.dial(memory(1))
@@ -143,7 +144,7 @@ async def test_one_peer_has_so_many_connections_and_no_more(autojump_clock: obje
 
 async def test_an_outbound_connection_does_not_use_inbound_room(autojump_clock: object) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), inbound_connections=0)
+    limits = limited(system={"inbound_connections": 0})
     async with fake_host(network, listen=[1]) as here, fake_host(network, listen=[2], limits=limits) as there:
         await there.dial(here.addrs[0])
         with pytest.raises(DialError):
@@ -163,7 +164,7 @@ async def test_failures_of_remotes_are_counted_and_logged_at_a_bounded_rate(
         raise HandshakeFailed("line\nbreak \x1b[31m" + "x" * 1000)
 
     network.before_upgrade = refuse
-    crowd = dataclasses.replace(Limits(), connections_per_peer=100, log_rate=0.001)
+    crowd = dataclasses.replace(limited(peer=many_of_one_peer(100)), log_rate=0.001)
     async with fake_host(network, listen=[1]) as here, fake_host(network, limits=crowd) as there:
         for _ in range(50):
             await there.dial(memory(1))

@@ -36,6 +36,9 @@ class Collector:
     def serve(self, stream: Stream) -> None:
         self.streams.append(stream)
 
+    def ended(self, stream: Stream) -> None:
+        """Nothing is kept of it."""
+
 
 async def test_bytes_cross_whole_and_in_order(autojump_clock: trio.testing.MockClock) -> None:
     data = bytes(range(256)) * 8192

@@ -42,6 +42,9 @@ class NoRoom:
     def serve(self, stream: Stream) -> None:
         stream.reset()
 
+    def ended(self, stream: Stream) -> None:
+        """Nothing is kept of it."""
+
 
 def forge(forger: MuxedConnection, data: bytes) -> None:
     """Send ``data`` in the name of a connection whose pump does not run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping
 
@@ -10,9 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from p2p import Limits, ProtocolId, RemoteProtocolError, Stream, StreamReset
+from p2p import ProtocolId, RemoteProtocolError, Stream, StreamReset
 from p2p.abc import Handler, HostView, Service
 from p2p.events import ProtocolsChanged
+from tests.limiting import limited
 from tests.trio.fakes import FakeNetwork, fake_host, memory
 
 HELLO = ProtocolId("/hello")
@@ -109,7 +109,7 @@ async def test_failures_are_logged_at_a_bounded_rate_however_many_connections_th
 
 async def test_handlers_are_bounded_per_connection(autojump_clock: object) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), handlers_per_connection=3)
+    limits = limited(connection={"inbound_streams": 3})
     async with fake_host(network, listen=[1], limits=limits) as here, fake_host(network) as there:
         go_on = trio.Event()
 
@@ -124,7 +124,7 @@ async def test_handlers_are_bounded_per_connection(autojump_clock: object) -> No
             with pytest.raises(StreamReset):
                 await (await there.open_stream(here.peer_id, HELLO)).receive_some()
             assert here.statistics().handlers == 3
-            assert here.statistics().refusals == {"handlers_per_connection": 1}
+            assert here.statistics().refusals == {"connection.inbound_streams": 1}
             # Another connection has room of its own.
             async with fake_host(network) as third:
                 assert await (await third.open_stream(here.addrs[0], HELLO)).receive_some() == b"in"

@@ -23,6 +23,7 @@ from p2p import (
     Stream,
 )
 from p2p.wire.addresses import parse_user_addr
+from tests.limiting import limited
 from tests.trio.fakes import FakeConnection, FakeNetwork, fake_host, memory
 
 HELLO, OTHER, THIRD = ProtocolId("/hello"), ProtocolId("/other"), ProtocolId("/third")
@@ -248,10 +249,10 @@ async def test_a_connection_that_is_lost_while_we_wait_is_told(autojump_clock: o
             await there.open_stream(here.peer_id, HELLO)
 
 
-@pytest.mark.parametrize("scope", ["connections", "connections_per_peer"])
+@pytest.mark.parametrize("scope", ["system", "peer"])
 async def test_a_local_limit_raises(scope: str, autojump_clock: object) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), **{scope: 1})
+    limits = limited(**{scope: {"connections": 1}})
     async with (
         fake_host(network, listen=[1]) as here,
         fake_host(network, listen=[2]) as other,
@@ -261,20 +262,22 @@ async def test_a_local_limit_raises(scope: str, autojump_clock: object) -> None:
             await (await there.open_stream(here.addrs[0], HELLO)).receive_some()
             [ours] = connections(there, here)
             ours.go_away()
-            target = here.peer_id if scope == "connections_per_peer" else other.addrs[0]
+            target = here.peer_id if scope == "peer" else other.addrs[0]
             for dialing in (there.dial(target), there.open_stream(target, HELLO)):
                 with pytest.raises(ResourceLimitExceeded) as caught:
                     await dialing
-                assert (caught.value.scope, caught.value.limit, caught.value.in_use) == (scope, 1, 1)
+                refused = caught.value
+                assert (refused.scope, refused.limit, refused.in_use) == (f"{scope}.connections", 1, 1)
+                assert refused.of == (str(here.peer_id) if scope == "peer" else "")
         assert there.statistics().reserved == 1
 
 
 async def test_a_local_limit_raises_for_a_peer_that_turns_up_too_often(autojump_clock: object) -> None:
     network = FakeNetwork()
-    limits = dataclasses.replace(Limits(), connections_per_peer=1)
+    limits = limited(peer={"connections": 1})
     async with fake_host(network, listen=[1]) as here, fake_host(network, limits=limits) as there:
         await there.dial(memory(1))
-        with pytest.raises(DialError, match="connections_per_peer"):
+        with pytest.raises(DialError, match=r"peer\.connections"):
             await there.dial(memory(1))
         await trio.testing.wait_all_tasks_blocked()
         assert there.statistics().reserved == 1
