@@ -41,11 +41,11 @@ def test_what_is_left_behind_fails_the_test(tmp_path: Path) -> None:
         """
         import socket, threading
         import trio
-        from tests import leaks
+        from p2p.resources.resources import Resources
+        from p2p.resources.table import of_this_machine
 
         kept = []
         release = threading.Event()
-        leaks.scope_counters.append(lambda: kept.count("a scope"))
 
         def test_descriptor():
             kept.append(socket.socket())
@@ -67,7 +67,8 @@ def test_what_is_left_behind_fails_the_test(tmp_path: Path) -> None:
             trio.run(main)
 
         def test_scope():
-            kept.append("a scope")
+            resources = Resources(of_this_machine())
+            kept.append((resources, resources.outbound(None, None)))
         """,
     )
     assert result.returncode == 1, result.stdout + result.stderr

@@ -8,7 +8,9 @@ from p2p import DEFAULT_LIMITS, Host, Identity, ResourceLimitExceeded
 
 
 async def main() -> None:
-    few = replace(DEFAULT_LIMITS, connections=1)
+    resources = DEFAULT_LIMITS.resources
+    one = replace(resources.system, connections=1)
+    few = replace(DEFAULT_LIMITS, resources=replace(resources, system=one))
     listen = ["/ip4/127.0.0.1/tcp/0"]
     async with (
         Host(Identity.generate(), listen=listen) as bob,
@@ -25,4 +27,4 @@ async def main() -> None:
 trio.run(main)
 
 # Output:
-# connections: 1 of 1 in use
+# system.connections: 1 of 1 in use

@@ -44,6 +44,11 @@ class SubnetLimit:
         return 32 if self.version == 4 else 128
 
 
+def is_exempt(ip: IPAddress) -> bool:
+    """Whether its connections are counted in no subnet: those within this machine."""
+    return ip.is_loopback
+
+
 class Subnets:
     """Counts and buckets. Counts last as long as the connections; ``remembered`` buckets are kept of each limit."""
 
@@ -68,7 +73,7 @@ class Subnets:
         """
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
-        if ip.is_loopback:
+        if is_exempt(ip):
             return ()
         subnets = []
         buckets = []

@@ -7,12 +7,12 @@ half of the descriptors; where ours differ, the row says why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
 
 from p2p.resources import machine
-from p2p.resources.amounts import Amounts
+from p2p.resources.amounts import NAMES, UNLIMITED, Amounts
 from p2p.resources.subnets import SubnetLimit
 
 if TYPE_CHECKING:
@@ -163,19 +163,28 @@ class ResourceLimits:
     @classmethod
     def scaled(cls, memory: int, descriptors: int) -> ResourceLimits:
         """The table for a stack that may use ``memory`` bytes and so many descriptors."""
-        at = {kind: row.scaled(memory, descriptors) for kind, row in ROWS.items()}
+        return cls._of({kind: row.scaled(memory, descriptors) for kind, row in ROWS.items()})
+
+    @classmethod
+    def unlimited(cls) -> ResourceLimits:
+        """Nothing is refused, subnets included: for measurements, and for hosts that only meet those they trust."""
+        row = Amounts(*[UNLIMITED] * len(NAMES))
+        return replace(cls._of(dict.fromkeys(ROWS, row)), subnets=())
+
+    @classmethod
+    def _of(cls, rows: Mapping[str, Amounts]) -> ResourceLimits:
         return cls(
-            system=at["system"],
-            transient=at["transient"],
-            allowed_system=at["allowed_system"],
-            allowed_transient=at["allowed_transient"],
-            peer=at["peer"],
-            connection=at["connection"],
-            stream=at["stream"],
-            protocol=at["protocol"],
-            protocol_peer=at["protocol_peer"],
-            service=at["service"],
-            service_peer=at["service_peer"],
+            system=rows["system"],
+            transient=rows["transient"],
+            allowed_system=rows["allowed_system"],
+            allowed_transient=rows["allowed_transient"],
+            peer=rows["peer"],
+            connection=rows["connection"],
+            stream=rows["stream"],
+            protocol=rows["protocol"],
+            protocol_peer=rows["protocol_peer"],
+            service=rows["service"],
+            service_peer=rows["service_peer"],
         )
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    @pytest.mark.lifted(limits={"pending_upgrades": 100_000})
+    @pytest.mark.lifted(limits={"upgrade": 1000.0})
     async def test_row_01_silent_sockets(attack):
         async with attack(limits={"upgrade": 1.0}) as scene:
             sockets = [await scene.connect() for _ in range(500)]
@@ -157,8 +157,10 @@ class Scene:
         parts = victim.ready["addrs"][0].split("/")
         self.ip, self.port = parts[2], int(parts[4])
 
-    async def connect(self, *, receive_buffer: int | None = None) -> trio.SocketStream:
-        """A TCP connection to the victim; closed, if need be, when the attack ends.
+    async def connect(
+        self, *, receive_buffer: int | None = None, source: str | None = None
+    ) -> trio.SocketStream:
+        """A TCP connection to the victim, from the address ``source``; closed, if need be, when the attack ends.
 
         With ``receive_buffer`` the kernel takes hardly more for us than so many bytes while we do not read.
         """
@@ -166,6 +168,8 @@ class Scene:
         if receive_buffer is not None:  # before connecting, as it settles how the window is scaled
             sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
         try:
+            if source is not None:
+                await sock.bind((source, 0))
             await sock.connect((self.ip, self.port))
         except BaseException:
             sock.close()

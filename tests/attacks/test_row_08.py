@@ -12,8 +12,9 @@ CHURN = 1_000_000
 #: Sealed and sent at a time.
 TURNS = 100
 PROMPT = 2.0
-#: Handlers at once: of the attacker, and of the canary.
-MOST = 256 + 10
+#: Handlers at once: of one protocol of one peer, which the attacker is, and of the canary.
+MOST = 128 + 10
+ANY = {"streams": 10**9, "inbound_streams": 10**9}
 
 
 @pytest.mark.lifted(limits={"yamux": {"reset_burst": 10**9}})
@@ -38,7 +39,9 @@ async def test_row_08_reset_churn(attack):
                 nursery.cancel_scope.cancel()
 
 
-@pytest.mark.lifted(limits={"handlers_per_connection": 10**9})
+@pytest.mark.lifted(
+    limits={"resources": dict.fromkeys(["system", "peer", "connection", "protocol", "protocol_peer"], ANY)}
+)
 async def test_row_08_handlers_outlive_their_streams(attack):
     """The victim has time to start a handler for each stream before it is reset, and none of them returns."""
     async with attack() as scene:

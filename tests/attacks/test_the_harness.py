@@ -82,7 +82,8 @@ async def test_a_victim_that_died_is_seen(attack):
 
 
 async def test_limits_and_patches_reach_the_victim(attack):
-    limits = {"inbound_connections": 1, "yamux": {"max_inbound_streams": 8}}
+    one = {"inbound_connections": 1}
+    limits = {"resources": {"system": one}, "yamux": {"max_inbound_streams": 8}}
     patches = {"tests.attacks.victim:HANDLERS": "{'/only': original['/attacks/hang']}"}
     async with attack(limits=limits, patches=patches) as scene:
         # The canary is the one connection there may be.

@@ -31,6 +31,7 @@ from p2p.muxers.yamux import Yamux
 from p2p.protocols.identify import Identify
 from p2p.protocols.perf import Perf, perf
 from p2p.protocols.ping import PING, Ping, Rounds
+from p2p.resources.table import ResourceLimits
 from p2p.security.noise import Noise
 from p2p.streams import read_exactly
 from p2p.wire.addresses import parse_user_addr, split_peer, with_peer
@@ -51,7 +52,7 @@ from tests.interop.payload import blocks
 DEFAULT_TIMEOUT_MS = 20_000
 LONGEST_LINE = 1 << 20  # bytes
 #: A thousand connections at once are a benchmark.
-LIFTED = replace(DEFAULT_LIMITS, connections=4096, inbound_connections=4096)
+LIFTED = replace(DEFAULT_LIMITS, resources=ResourceLimits.unlimited())
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]

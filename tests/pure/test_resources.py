@@ -387,6 +387,16 @@ def test_every_row_is_in_the_table_and_fits_inside_the_host() -> None:
                 assert inner <= outer
 
 
+def test_without_limits_everything_is_let_in() -> None:
+    resources = Resources(ResourceLimits.unlimited())
+    for _ in range(100):
+        scope = accept(resources, "192.0.2.1", descriptor=True)
+        scope.assign(ALICE)
+        assert scope.reserve(1 << 50)
+        scope.open_stream(inbound=True, protocol="/a", service="A")
+    assert "unlimited" in str(resources.snapshot())
+
+
 def test_this_machine_has_something_to_give() -> None:
     assert machine.memory() > 64 * MIB
     assert machine.descriptors() > 16

@@ -72,6 +72,8 @@ async def hosts(muxer: str) -> AsyncIterator[tuple[Host, Host, str]]:
     ):
         with responder.handle(ECHO, echo):
             yield dialer, responder, str(responder.addrs[0])
+    for host in (dialer, responder):
+        assert host._resources.empty, str(host.resources)
 
 
 async def settle(host: Host) -> None:
@@ -81,6 +83,7 @@ async def settle(host: Host) -> None:
 
 def assert_unused(*hosts: Host) -> None:
     for host in hosts:
+        assert {scope.in_use.streams for scope in host.resources.scopes} == {0}, str(host.resources)
         for connections in host.connections.values():
             for connection in connections:
                 assert not connection.streams, connection.streams
@@ -103,6 +106,12 @@ def test_cancel_everywhere_dial(muxer: str) -> None:
             outcome = await cancelled_after(step, lambda: dialer.dial(addr))
             await settle(responder)
             assert dialer.statistics().dials == 0
+            # Each side has in use what it has connections, and nothing more.
+            for host in (dialer, responder):
+                assert host.statistics().reserved == sum(map(len, host.connections.values()))
+                for kind in ("system", "transient"):
+                    in_use = host.resources.scope(kind).in_use
+                    assert in_use.connections == host.statistics().reserved * (kind == "system")
             await assert_good(await dialer.open_stream(addr, ECHO))
             await settle(responder)
             assert_unused(dialer, responder)
@@ -175,6 +184,31 @@ def test_cancel_everywhere_open_stream(lazy: bool, muxer: str) -> None:
             await settle(responder)
             assert_unused(dialer, responder)
             await assert_good(await connection.open_stream(ECHO))
+            return outcome
+
+    assert everywhere(attempt) >= 3
+
+
+@over_each_muxer
+@pytest.mark.parametrize("protocols", [(ECHO,), ("/unknown/1", ECHO)], ids=["one", "several"])
+def test_cancel_everywhere_open_stream_of_a_host(protocols: tuple[str, ...], muxer: str) -> None:
+    """The same by the host, which charges it to every scope before."""
+
+    async def attempt(step: int) -> Outcome[object]:
+        async with hosts(muxer) as (dialer, responder, addr):
+            await dialer.dial(addr)
+            opened: list[Stream] = []
+
+            async def open_stream() -> None:
+                opened.append(await dialer.open_stream(responder.peer_id, *protocols))
+
+            outcome = await cancelled_after(step, open_stream)
+            await settle(responder)
+            if opened:
+                assert dialer.resources.scope("protocol", ECHO).in_use.outbound_streams == 1
+                await assert_good(opened[0])
+            await settle(responder)
+            assert_unused(dialer, responder)
             return outcome
 
     assert everywhere(attempt) >= 3
