@@ -337,6 +337,13 @@ def test_an_empty_file_is_a_new_one(path: Path) -> None:
     assert loaded(path) == [KNOWN]
 
 
+def test_any_name_is_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    for name in (":memory:", "file:peers.db?mode=ro"):
+        saved(Path(name), KNOWN)
+        assert loaded(Path(name)) == [KNOWN] and (path.parent / name).exists()
+
+
 def test_a_damaged_file(path: Path) -> None:
     saved(path, *(KnownPeer(who.peer_id, protocols=("/x" * 100,) * 9) for who in PEOPLE))
     data = bytearray(path.read_bytes())

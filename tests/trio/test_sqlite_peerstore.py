@@ -343,6 +343,42 @@ async def test_cancelled_from_outside_all_is_written(autojump_clock: Clock, path
     assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
 
 
+async def test_cancelled_and_failed_at_once(autojump_clock: Clock, path: Path) -> None:
+    async def fail() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise Sudden
+
+    with pytest.raises(ExceptionGroup) as raised, trio.move_on_after(5):
+        async with peerstore(path) as store, trio.open_nursery() as nursery:
+            note(store, 0)
+            nursery.start_soon(fail)
+            await trio.sleep_forever()
+    assert [type(error) for error in raised.value.exceptions] == [Sudden]
+    assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+
+
+async def test_a_file_that_cannot_be_read_is_closed(
+    autojump_clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[PeerFile] = []
+    close = PeerFile.close
+
+    def watched(file: PeerFile) -> None:
+        closed.append(file)
+        close(file)
+
+    def fail(file: PeerFile, *, ahead: float) -> None:
+        raise PeerstoreError("no disk")
+
+    monkeypatch.setattr(PeerFile, "close", watched)
+    monkeypatch.setattr(PeerFile, "read", fail)
+    with pytest.raises(PeerstoreError, match="no disk"):
+        await peerstore(path).__aenter__()
+    assert len(closed) == 1
+
+
 async def test_entered_once(autojump_clock: Clock, path: Path) -> None:
     store = peerstore(path)
     with pytest.raises(trio.ClosedResourceError):
