@@ -7,7 +7,9 @@ import itertools
 import pytest
 
 from p2p import Identity
+from p2p.protocols.identify.push import IDENTIFY_PUSH
 from p2p.wire.addresses import parse_user_addr
+from p2p.wire.framing import encode_frame
 from tests.attacks import identifying, wire
 from tests.attacks.harness import Scene
 from tests.attacks.identifying import LISTEN_ADDR, OBSERVED_ADDR, SIGNED_RECORD, field, varint
@@ -173,3 +175,42 @@ async def test_row_35_slow_addresses(attack):
             await scene.wait_until("connections", 1)
             told = await scene.victim.ask("dial", to=str(identity.peer_id))
             assert told["error"] in ("NoAddresses", "AllAttemptsFailed"), (name, told)
+
+
+#: Pushes in a row: those within the burst are read, and of the others the last.
+PUSHES = 300
+
+
+@pytest.mark.lifted(
+    patches={
+        "p2p.protocols.identify.state:open_peer_record": "lifts.of_the_signer",
+        "p2p.peerstore.memory:open_peer_record": "lifts.of_the_signer",
+    }
+)
+async def test_row_35_pushes(attack):
+    """CVE-2023-40583: pushes without end, each of messages filled to the brim and of the record of another peer."""
+    identity = Identity.generate()
+    others = [Identity.generate() for _ in range(PUSHES)]
+    addrs = messages([refusing(number) for number in range(10_000)])[: MESSAGES - 1]
+    async with attack() as scene:
+        outcome, connection = await identifying.join(scene, [b""], identity=identity)
+        assert outcome == identifying.READ
+        for number, other in enumerate(others):
+            # Of another by its own hand, and of another by the attacker's.
+            signer = identity if number % 2 else other
+            record = identifying.record(signer, [GOOD], peer_id=other.peer_id.to_bytes())
+            said = b"".join(map(encode_frame, [*addrs, field(SIGNED_RECORD, record)]))
+            stream = 2 * number + 1
+            await connection.send(wire.opening(stream, IDENTIFY_PUSH) + wire.data(stream, said, wire.FIN))
+        assert await connection.receive_end_of(2 * PUSHES - 1) is not None
+        told = await scene.victim.ask("peers")
+        assert [addrs for addrs in told.values() if addrs] == []
+        assert not {str(other.peer_id) for other in others} & set(told)
+
+        # It would be kept, of the one whose it is.
+        record = identifying.record(identity, [GOOD])
+        stream = 2 * PUSHES + 1
+        said = encode_frame(field(SIGNED_RECORD, record))
+        await connection.send(wire.opening(stream, IDENTIFY_PUSH) + wire.data(stream, said, wire.FIN))
+        assert await connection.receive_end_of(stream) is not None
+        assert await kept(scene, identity) == ["/ip4/127.0.0.1/tcp/4001"]
