@@ -222,88 +222,82 @@ async def test_so_many_at_once(autojump_clock: Clock, path: Path, writes: Writes
         assert list(store) == list(PEOPLE)
 
 
-async def test_a_change_during_a_write_is_written_after(path: Path) -> None:
-    """With threads, on the real clock: the store is changed while the disk is waited for."""
-    async with SQLitePeerstore(path) as store:
-        writing, go_on, own = threading.Event(), threading.Event(), threading.get_ident()
-        write, threads = PeerFile.write, set()
+class Held:
+    """The writes of a store with threads: each begins, and waits in its thread until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: set[int] = set()
+        self._begun, self._go_on = threading.Semaphore(0), threading.Semaphore(0)
+        write = PeerFile.write
 
         def held(file: PeerFile, changes: object, *, ahead: float) -> None:
-            threads.add(threading.get_ident())
-            writing.set()
-            go_on.wait(20)
+            self.threads.add(threading.get_ident())
+            self._begun.release()
+            assert self._go_on.acquire(timeout=20)
             write(file, changes, ahead=ahead)
 
-        store._file.write = held.__get__(store._file)
+        monkeypatch.setattr(PeerFile, "write", held)
+
+    async def wait_begun(self) -> None:
+        assert await trio.to_thread.run_sync(lambda: self._begun.acquire(timeout=20))
+
+    def let_go(self, count: int = 1) -> None:
+        self._go_on.release(count)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    return Held(monkeypatch)
+
+
+async def flush(store: SQLitePeerstore, path: Path, done: list[set[PeerId]]) -> None:
+    """And what is on the disk when it is done."""
+    await store.flush()
+    done.append({known.peer for known in on_disk(path)})
+
+
+async def test_a_change_during_a_write_is_written_after(path: Path, held: Held) -> None:
+    """On the real clock: the store is changed while the disk is waited for."""
+    async with SQLitePeerstore(path) as store:
         async with trio.open_nursery() as nursery:
             note(store, 0, value=b"first")
             nursery.start_soon(store.flush)
-            await trio.to_thread.run_sync(writing.wait, 20)
+            await held.wait_begun()
             note(store, 0, value=b"second")
-            go_on.set()
+            held.let_go(2)
         await store.flush()
         assert [known.metadata["note"] for known in on_disk(path)] == [b"second"]
-        assert threads and own not in threads
+        assert held.threads and threading.get_ident() not in held.threads
 
 
-async def test_a_flush_waits_for_a_write_that_is_under_way(path: Path) -> None:
+async def test_a_flush_waits_for_a_write_that_is_under_way(path: Path, held: Held) -> None:
     async with SQLitePeerstore(path) as store:
-        writing, go_on = threading.Event(), threading.Event()
-        write = PeerFile.write
-
-        def held(file: PeerFile, changes: object, *, ahead: float) -> None:
-            writing.set()
-            go_on.wait(20)
-            write(file, changes, ahead=ahead)
-
-        store._file.write = held.__get__(store._file)
-        done = False
-
-        async def flush() -> None:
-            nonlocal done
-            await store.flush()
-            done = True
-
+        done: list[set[PeerId]] = []
         async with trio.open_nursery() as nursery:
             note(store, 0)
-            nursery.start_soon(flush)
-            await trio.to_thread.run_sync(writing.wait, 20)
-            nursery.start_soon(flush)
+            nursery.start_soon(flush, store, path, done)
+            await held.wait_begun()
+            nursery.start_soon(flush, store, path, done)
             await trio.testing.wait_all_tasks_blocked()
             assert not done
-            go_on.set()
-        assert [known.peer for known in on_disk(path)] == [PEOPLE[0]]
+            held.let_go()
+        assert done == [{PEOPLE[0]}] * 2
 
 
-async def test_a_flush_waits_for_what_was_changed_first(path: Path) -> None:
+async def test_a_flush_waits_for_what_was_changed_first(path: Path, held: Held) -> None:
     """Also of a peer that has changed again since: its first change was before the call."""
     async with SQLitePeerstore(path, dataclasses.replace(LIMITS, write_batch=1)) as store:
-        writing, go_on = threading.Semaphore(0), threading.Semaphore(0)
-        write = PeerFile.write
-
-        def held(file: PeerFile, changes: object, *, ahead: float) -> None:
-            writing.release()
-            go_on.acquire(timeout=20)
-            write(file, changes, ahead=ahead)
-
-        store._file.write = held.__get__(store._file)
-        acknowledged: list[set[PeerId]] = []
-
-        async def flush() -> None:
-            await store.flush()
-            acknowledged.append({known.peer for known in on_disk(path)})
-
+        done: list[set[PeerId]] = []
         async with trio.open_nursery() as nursery:
             note(store, 0)
             nursery.start_soon(store.flush)
-            await trio.to_thread.run_sync(writing.acquire)
+            await held.wait_begun()
             note(store, 1, 2)
-            nursery.start_soon(flush)
+            nursery.start_soon(flush, store, path, done)
             await trio.testing.wait_all_tasks_blocked()
             note(store, 1, value=b"again")
-            for _ in range(3):
-                go_on.release()
-        assert acknowledged == [set(PEOPLE[:3])]
+            held.let_go(3)
+        assert done == [set(PEOPLE[:3])]
 
 
 # --- how it ends ------------------------------------------------------------------------------------------
