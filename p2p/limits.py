@@ -139,12 +139,14 @@ class MplexLimits(MuxerLimits):
     max_read: int = 64 * KIB
     #: Bytes received and not yet read, per stream; the last read that brings more is taken whole.
     receive_buffer: int = 256 * KIB
-    #: A stream that holds more is given this long to be read, while nothing is received, and then it is reset (go:
-    #: 5 s). The protocol has no way of slowing down one sender alone.
+    #: A stream that holds more is reset when its reader has not come for this long; until then nothing is received
+    #: (go: 5 s). The protocol has no way of slowing down one sender alone.
     stall: float = 0.05
-    #: What such waiting in vain may take of a connection's time, however many streams nobody reads: so much at
-    #: once, then this share of it; with nothing left, a stream is given one turn of the event loop.
-    stall_burst: float = 0.25
+    #: The same for a stream of which nobody has read anything yet: less, as two sides that wait for each other shall
+    #: not both give up.
+    stall_unread: float = 0.02
+    #: How much of a connection's time may go to waiting in vain for such streams, however many they are: one such
+    #: moment, then this share. With nothing left they are given one turn of the event loop.
     stall_share: float = 0.05
     #: Streams of ours open at once (js and our own peers take 256); nobody tells when it has too many, but by resets.
     max_outbound_streams: int = 256

@@ -255,7 +255,7 @@ class MuxedConnection(Connection):
         await (
             trio.lowlevel.checkpoint()
         )  # who was just woken to read has its turn however little time is left
-        if session.overfull:
+        while session.overfull:
             self._yielding = True
             with trio.move_on_at(session.stall(trio.current_time())):
                 await self.waiters.wait(lambda: not session.overfull)

@@ -123,16 +123,16 @@ class MuxerSession(Protocol):
     def overfull(self) -> bool:
         """Whether a stream holds more than it may, which happens without flow control only.
 
-        The pump then receives nothing until the streams were read, or ``stall`` is over and they were ``shed``.
+        The pump then receives nothing until each such stream was read, or ``shed``.
         """
         ...
 
     def stall(self, now: float) -> float:
-        """Until when the readers of overfull streams are to be given; ``now`` when no time is left for them."""
+        """When the first of the overfull streams is to be ``shed``, be it now."""
         ...
 
     def shed(self, now: float) -> Sequence[SessionStream]:
-        """Reset the streams that are overfull still; returns them, flags in ``touched``.
+        """Reset the overfull streams whose time is up; returns them, flags in ``touched``.
 
         Raises ``RemoteProtocolError`` as ``receive_data`` does, when that were too many.
         """

@@ -9,6 +9,7 @@ import pytest
 from p2p.abc import Role
 from p2p.errors import LocalProtocolError, RemoteProtocolError
 from p2p.muxers import Yamux
+from p2p.muxers.mplex import MplexSession
 from p2p.muxers.session import Touched
 from p2p.wire import varint
 from tests.machines.mplex_wire import (
@@ -342,51 +343,90 @@ def test_what_ends_an_overflow(way: str) -> None:
 
 
 def test_a_stream_is_given_a_moment_and_then_reset() -> None:
-    mplex, stream = filled()
+    mplex, stream = filled(now=10.0)
     sibling = accepted(mplex, 1, b"unharmed")
-    assert mplex.stall(10.0) == 10.0 + LIMITS.stall
-    assert mplex.shed(10.05) == [stream]
+    assert mplex.stall(10.0) == 10.0 + LIMITS.stall_unread
+    assert not mplex.shed(10.0)
+    assert mplex.shed(10.0 + LIMITS.stall_unread) == [stream]
     assert stream.touched & Touched.RESET and stream.overflowed and stream.reset_code == 0
     assert not stream.received and not mplex.overfull
     assert messages(written(mplex)) == [(RESET_R, 0, b"")]
     assert sibling.received == b"unharmed" and not sibling.over
 
 
+def test_a_stream_that_has_a_reader_is_given_more() -> None:
+    mplex, stream = filled(now=10.0)
+    mplex.read(stream, 1, 10.0)
+    feed(mplex, message(MSG_I, 0, b"x"), 10.01)
+    assert mplex.stall(10.01) == 10.0 + LIMITS.stall
+    assert not mplex.shed(10.04)
+    assert mplex.shed(10.0 + LIMITS.stall) == [stream]
+
+
+def test_what_the_pump_reads_makes_no_reader() -> None:
+    mplex, stream = filled()
+    mplex.unread_negotiation(stream, 10, 0.0)
+    assert not stream.was_read
+
+
+def test_a_stream_that_was_long_full_holds_up_nobody() -> None:
+    """Its reader had its time while others were served."""
+    mplex, stream = filled(extra=0, now=0.0)
+    feed(mplex, message(MSG_I, 0, b"x"), 1.0)
+    assert mplex.stall(1.0) == LIMITS.stall_unread
+    assert mplex.shed(1.0) == [stream]
+
+
+def overflowing(mplex: MplexSession, stream_id: int, now: float) -> None:
+    accepted(mplex, stream_id)
+    feed(mplex, message(MSG_I, stream_id, bytes(LIMITS.receive_buffer + 1)), now)
+
+
 def test_waiting_in_vain_is_rationed() -> None:
-    """256 streams that nobody reads, one after the other: the first five cost 50 ms each, and then there is no
-    more time for them; after a second there is once again.
+    """256 streams that nobody ever reads, one right after the other: the first costs a moment, and the others
+    nothing. Later there is time for another.
     """
     mplex = session()
-    now, waited = 0.0, 0.0
+    now = 0.0
     for stream_id in range(256):
-        accepted(mplex, stream_id)
-        feed(mplex, message(MSG_I, stream_id, bytes(LIMITS.receive_buffer + 1)), now)
-        due = mplex.stall(now)
-        waited += due - now
-        now = due
+        overflowing(mplex, stream_id, now)
+        now = max(now, mplex.stall(now))
         assert len(mplex.shed(now)) == 1
-    assert waited == pytest.approx(LIMITS.stall_burst + waited * LIMITS.stall_share, rel=0.01)
-    assert mplex.stall(now + 1.0) == pytest.approx(now + 1.0 + LIMITS.stall)
+    assert now == LIMITS.stall_unread
+    overflowing(mplex, 256, now + 1.0)
+    assert mplex.stall(now + 1.0) == pytest.approx(now + 1.0 + LIMITS.stall_unread)
 
 
 def test_many_streams_that_overflow_at_once_share_one_wait() -> None:
     mplex = session()
     for stream_id in range(100):
-        accepted(mplex, stream_id)
-        feed(mplex, message(MSG_I, stream_id, bytes(LIMITS.receive_buffer + 1)))
-    assert mplex.stall(0.0) == LIMITS.stall
-    assert len(mplex.shed(LIMITS.stall)) == 100
-    assert mplex._table._patience.available(LIMITS.stall) == pytest.approx(LIMITS.stall_burst - LIMITS.stall)
+        overflowing(mplex, stream_id, 0.0)
+    assert mplex.stall(0.0) == LIMITS.stall_unread
+    assert len(mplex.shed(LIMITS.stall_unread)) == 100
+    assert mplex._table._patience.available(0.0) == pytest.approx(0.0, abs=0.001)
+
+
+def test_streams_are_shed_when_their_time_is_up_and_no_later() -> None:
+    mplex, read = filled(now=0.0)
+    mplex.read(read, 1, 0.0)
+    feed(mplex, message(MSG_I, 0, b"x"), 0.0)
+    overflowing(mplex, 1, 0.0)
+    assert mplex.stall(0.0) == LIMITS.stall_unread
+    (unread,) = mplex.shed(LIMITS.stall_unread)
+    assert unread is not read
+    assert mplex.stall(LIMITS.stall_unread) == LIMITS.stall
+    assert mplex.shed(LIMITS.stall) == [read]
 
 
 def test_a_reader_that_comes_costs_nothing() -> None:
     mplex, stream = filled()
     for turn in range(100):
-        now = 10.0 * turn / 1000
-        assert mplex.stall(now) == pytest.approx(now + LIMITS.stall)
-        mplex.read(stream, None, now + 0.04)
-        assert not mplex.shed(now + 0.04)
-        feed(mplex, message(MSG_I, 0, bytes(LIMITS.receive_buffer + 1)))
+        now = 0.01 * turn
+        assert mplex.stall(now) == pytest.approx(now + (LIMITS.stall if turn else LIMITS.stall_unread))
+        mplex.read(stream, None, now + 0.009)
+        assert not mplex.shed(now + 0.009)
+        feed(mplex, message(MSG_I, 0, bytes(LIMITS.receive_buffer + 1)), now + 0.01)
+    assert mplex._table._patience.available(0.0) == LIMITS.stall_unread
 
 
 def test_too_many_overflows_end_the_connection() -> None:

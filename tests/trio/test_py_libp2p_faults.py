@@ -16,9 +16,10 @@ import trio
 import trio.testing
 
 from p2p import Host, Identity, ProtocolId, Stream
-from p2p.abc import Connection
+from p2p.abc import Connection, Muxer
 from p2p.errors import AllAttemptsFailed, ConnectionLost, ListenError, NoCommonProtocol, StreamReset
-from p2p.limits import KIB, MIB
+from p2p.limits import KIB, MIB, MplexLimits
+from p2p.muxers import Mplex
 from p2p.muxers.connection import MuxedConnection
 from p2p.muxers.stream import MuxedStream
 from p2p.muxers.yamux import YamuxStream
@@ -46,15 +47,22 @@ async def deaf(stream: Stream) -> None:
 
 
 @asynccontextmanager
-async def two_hosts(*, latency: float = 0.0) -> AsyncIterator[tuple[Host, Host, Connection]]:
+async def two_hosts(
+    *, latency: float = 0.0, muxer: Muxer | None = None
+) -> AsyncIterator[tuple[Host, Host, Connection]]:
     """A responder that answers ``/echo/1``, a dialer, and the dialer's connection to it."""
     async with VirtualNetwork(options=LinkOptions(latency=latency)) as network:
         here, there = network.transport("10.0.0.1"), network.transport("10.0.0.2")
+        muxers = None if muxer is None else [muxer]
         async with (
             Host(
-                Identity.generate(), transports=[here], listen=["/ip4/10.0.0.1/tcp/4001"], identify=False
+                Identity.generate(),
+                transports=[here],
+                muxers=muxers,
+                listen=["/ip4/10.0.0.1/tcp/4001"],
+                identify=False,
             ) as responder,
-            Host(Identity.generate(), transports=[there], identify=False) as dialer,
+            Host(Identity.generate(), transports=[there], muxers=muxers, identify=False) as dialer,
         ):
             with responder.handle(ECHO, echo):
                 connection = await dialer.dial(responder.addrs[0])
@@ -421,3 +429,28 @@ async def test_fault_10_unread_streams_do_not_stall_their_siblings(
             await assert_echoes(await dialer.open_stream(responder.peer_id, ECHO), DATA)
             assert trio.current_time() == 0.0
         nursery.cancel_scope.cancel()
+
+
+async def test_fault_10_nor_do_they_on_mplex_for_longer_than_a_moment(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It was 4 s for each. Without windows an unread stream is reset, and all the waiting there is, is rationed."""
+    resets = 0
+
+    async def pour(stream: Stream) -> None:
+        nonlocal resets
+        try:
+            await stream.send_all(DATA)
+        except StreamReset:
+            resets += 1
+
+    limits = MplexLimits()
+    async with two_hosts(muxer=Mplex()) as (responder, dialer, _), trio.open_nursery() as nursery:
+        with responder.handle("/deaf/1", deaf), responder.handle("/pour/1", pour):
+            for _ in range(20):
+                nursery.start_soon(pour, await dialer.open_stream(responder.peer_id, "/deaf/1"))
+                await (await dialer.open_stream(responder.peer_id, "/pour/1")).send_all(b"x")
+            await assert_echoes(await dialer.open_stream(responder.peer_id, ECHO), DATA)
+            assert trio.current_time() <= 2 * limits.stall_unread
+        nursery.cancel_scope.cancel()
+    assert resets == 40

@@ -76,7 +76,7 @@ class Receiver:
         live = self._table.live
         while pos < end:
             if self._body_left:
-                pos = self._take_body(data, pos, end)
+                pos = self._take_body(data, pos, end, now)
                 continue
             if end - pos > 2 and (head := data[pos]) < 0x80 > (length := data[pos + 1]):
                 # Small messages of the first streams are many: the same as below, without the calls. A varint
@@ -86,6 +86,8 @@ class Receiver:
                     stream = live.get(head >> 3 << 1 | flag >> 1)
                     stop = pos + 2 + length
                     if stream is not None and stream.takes_data and length and stop <= end:
+                        if not stream.received:
+                            stream.unread_since = now
                         stream.received += data[pos + 2 : stop]
                         stream.empty_frames = 0
                         stream.touched |= _DATA
@@ -182,7 +184,7 @@ class Receiver:
         if not (answered.discard(key) if ends else length and key in answered):
             table.spend_reset(now)
 
-    def _take_body(self, data: memoryview, pos: int, end: int) -> int:
+    def _take_body(self, data: memoryview, pos: int, end: int, now: float) -> int:
         """Take what is there of a body; returns where that ends."""
         stop = min(end, pos + self._body_left)
         self._body_left -= stop - pos
@@ -191,6 +193,8 @@ class Receiver:
             self._body_stream = None
         elif stream.takes_data:
             stream.empty_frames = 0
+            if not stream.received:
+                stream.unread_since = now
             stream.received += data[pos:stop]
             self._table.received(stream)
             self._touch(stream, _DATA)

@@ -17,6 +17,7 @@ from p2p.muxers.mplex.receiving import Receiver
 from p2p.muxers.mplex.sending import Outgoing
 from p2p.muxers.mplex.stream import MplexStream
 from p2p.muxers.mplex.table import MplexTable
+from p2p.muxers.session import SessionStream
 
 PROTOCOL = ProtocolId("/mplex/6.7.0")
 
@@ -85,6 +86,11 @@ class MplexSession(Bookkeeper[MplexStream]):
             self._break()
             raise
 
+    def read(self, stream: SessionStream, max_bytes: int | None, now: float) -> bytes | bytearray:
+        data = super().read(stream, max_bytes, now)
+        self._books(stream).was_read = True
+        return data
+
     # --- streams --------------------------------------------------------------------------------------
 
     @property
@@ -129,6 +135,7 @@ class MplexSession(Bookkeeper[MplexStream]):
     # --- inside ---------------------------------------------------------------------------------------
 
     def _took(self, books: MplexStream, now: float) -> None:
+        books.unread_since = now
         self._table.read(books)
 
     def _stops_reading(self, books: MplexStream) -> None:

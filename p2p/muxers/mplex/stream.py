@@ -15,7 +15,7 @@ NO_WINDOW: Final = 1 << 62
 class MplexStream(StreamBooks):
     """What is known of one stream."""
 
-    __slots__ = ("message",)
+    __slots__ = ("message", "unread_since", "was_read")
 
     def __init__(self, stream_id: int, *, inbound: bool, limits: MplexLimits) -> None:
         key = key_of(stream_id, inbound=inbound)
@@ -24,6 +24,10 @@ class MplexStream(StreamBooks):
         )
         #: How each of our messages of it begins.
         self.message = header(MESSAGE, key)
+        #: Since when what was received has waited to be read: since it came, or since some of it was read;
+        #: and whether the application has ever read of it.
+        self.unread_since = 0.0
+        self.was_read = False
 
     def __repr__(self) -> str:
         return f"<mplex stream {self.stream_id} of {'theirs' if self.inbound else 'ours'}>"

@@ -15,7 +15,7 @@ from p2p.resources.bucket import TokenBucket
 class MplexTable(StreamTable[MplexStream]):
     """Live streams by key, the ids used, and the streams that overflow."""
 
-    __slots__ = ("_limits", "_next_id", "_patience", "_waiting_since", "overfull", "remote_ids")
+    __slots__ = ("_limits", "_next_id", "_patience", "_rationed", "_stalled_at", "overfull", "remote_ids")
 
     def __init__(self, limits: MplexLimits, outgoing: Outgoing, now: float) -> None:
         super().__init__(limits, outgoing, now)
@@ -24,9 +24,10 @@ class MplexTable(StreamTable[MplexStream]):
         self.remote_ids = RemoteIds(0, limits.max_inbound_streams, step=1)
         #: Streams that received more than their buffer, and may receive more still.
         self.overfull: dict[int, MplexStream] = {}
-        #: Seconds that may be waited in vain for their readers.
-        self._patience = TokenBucket(limits.stall_share, limits.stall_burst, now)
-        self._waiting_since = now
+        #: Seconds that may be waited in vain for those that nobody has read; until when, since the pump waits.
+        self._patience = TokenBucket(limits.stall_share, limits.stall_unread, now)
+        self._rationed = now
+        self._stalled_at: float | None = None
 
     # --- beginning ------------------------------------------------------------------------------------
 
@@ -61,23 +62,33 @@ class MplexTable(StreamTable[MplexStream]):
             self.overfull.pop(stream.key, None)
 
     def stall(self, now: float) -> float:
-        """Until when the readers of overfull streams are given."""
-        self._waiting_since = now
-        return now + max(0.0, min(self._limits.stall, self._patience.available(now)))
+        """When the first of the overfull streams is to be shed."""
+        if self._stalled_at is None:
+            self._stalled_at = now
+            self._rationed = now + max(0.0, self._patience.available(now))
+        return min(map(self._due, self.overfull.values()))
+
+    def _due(self, stream: MplexStream) -> float:
+        if stream.was_read:
+            return stream.unread_since + self._limits.stall
+        return min(stream.unread_since + self._limits.stall_unread, self._rationed)
 
     def shed(self, now: float) -> list[MplexStream]:
-        """Reset the streams that nobody read since ``stall``; returns them. Their readers see a reset.
+        """Reset the overfull streams whose time is up; returns them. Their readers see a reset.
 
         Only waiting in vain is charged: a reader that comes has its sender slowed down, as it should be.
         """
-        shed = list(self.overfull.values())
-        if shed:
-            self._patience.reserve(now, now - self._waiting_since)
+        shed = [stream for stream in self.overfull.values() if self._due(stream) <= now]
+        if shed and self._stalled_at is not None:
+            self._patience.reserve(now, now - self._stalled_at)
+            self._stalled_at = now
         for stream in shed:
             self.spend_reset(now)
             self.reset(stream, 0)
             stream.reset_code, stream.overflowed = 0, True
             stream.touched |= Touched.RESET
+        if not self.overfull:
+            self._stalled_at = None
         return shed
 
     # --- ending ---------------------------------------------------------------------------------------
