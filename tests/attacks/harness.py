@@ -29,6 +29,7 @@ from typing import Any
 import trio
 
 from p2p import Identity, Multiaddr, PeerId
+from p2p.abc import ProtocolId
 from p2p.wire.addresses import parse_user_addr
 from tests.attacks import wire
 from tests.attacks.control import Controlled, controlled
@@ -176,9 +177,9 @@ class Scene:
             raise
         return await self._sockets.enter_async_context(trio.SocketStream(sock))
 
-    async def secure(self, identity: Identity | None = None) -> wire.Wire:
-        """A connection with Noise done and yamux settled; what goes over it from there is up to the attacker."""
-        return await wire.secure(await self.connect(), self.peer_id, identity=identity)
+    async def secure(self, identity: Identity | None = None, *, muxer: ProtocolId = wire.YAMUX) -> wire.Wire:
+        """A connection with Noise done and a muxer settled; what goes over it from there is up to the attacker."""
+        return await wire.secure(await self.connect(), self.peer_id, identity=identity, muxers=(muxer,))
 
     async def counters(self) -> dict[str, float]:
         """What the victim has in use now."""

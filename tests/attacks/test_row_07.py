@@ -7,6 +7,8 @@ import trio
 
 from tests.attacks import wire
 from tests.attacks.harness import MIB, Verdict
+from tests.attacks.mplex import MPLEX, Mplex, opening
+from tests.machines.mplex_wire import MSG_I, NEW, RESET_R, message
 
 STREAMS = 100_000
 MOST = 256
@@ -52,4 +54,41 @@ async def test_row_07_as_many_as_there_may_be(attack):
                 frame = await connection.receive_frame()
                 refused += frame is not None and bool(frame.flags & wire.RST)
         assert frame is not None and refused == 500
+        assert MOST <= (await scene.counters())["streams"] <= MOST + 10
+
+
+@pytest.mark.lifted(limits={"mplex": {"max_inbound_streams": 10**9, "reset_burst": 10**9}})
+@pytest.mark.parametrize("negotiated", [False, True], ids=["bare", "negotiated"])
+async def test_row_07_mplex_stream_flood(attack, negotiated):
+    """CL-2021-03, CL-2021-04: streams in 8 to 10 MB, the second time each with a handler and a message begun."""
+    async with attack() as scene:
+        mplex = Mplex(await scene.secure(muxer=MPLEX))
+        if negotiated:
+            begun = message(MSG_I, 0, length=1 * MIB)[1:]
+            flood = b"".join(opening(i, "/attacks/hang") for i in range(STREAMS // 10)) + begun
+        else:
+            flood = b"".join(message(NEW, i, b"x" * 80) for i in range(STREAMS))
+        refused = 0
+        async with scene.watching() as most:
+            with trio.fail_after(2 * PROMPT):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(wire.send_until_closed, mplex.raw, mplex.seal(flood))
+                    while (said := await mplex.receive()) is not None:
+                        refused += said[0] == RESET_R
+                    nursery.cancel_scope.cancel()
+        assert refused <= 1000
+        assert most["streams"] <= MOST + 10
+
+
+@pytest.mark.lifted(limits={"mplex": {"max_inbound_streams": 10**9}})
+async def test_row_07_as_many_mplex_streams_as_there_may_be(attack):
+    """256 are open, 500 more are refused, and the connection goes on."""
+    async with attack() as scene:
+        mplex = Mplex(await scene.secure(muxer=MPLEX))
+        await mplex.send(b"".join(message(NEW, i) for i in range(MOST + 500)))
+        refused = 0
+        with trio.fail_after(PROMPT):
+            while refused < 500 and (said := await mplex.receive()) is not None:
+                refused += said[0] == RESET_R
+        assert refused == 500
         assert MOST <= (await scene.counters())["streams"] <= MOST + 10

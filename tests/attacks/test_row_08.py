@@ -6,7 +6,9 @@ import pytest
 import trio
 
 from tests.attacks import wire
+from tests.attacks.mplex import MPLEX, Mplex
 from tests.attacks.wire import ACK, PING, RST, SYN, WINDOW, header
+from tests.machines.mplex_wire import CLOSE_I, NEW, RESET_I, message
 
 CHURN = 1_000_000
 #: Sealed and sent at a time.
@@ -72,3 +74,26 @@ async def in_step(connection: wire.Wire, frames: bytes, number: int) -> bool:
         if (frame.kind, frame.flags, frame.length) == (PING, ACK, number):
             return True
     return False
+
+
+@pytest.mark.lifted(limits={"mplex": {"reset_burst": 10**9}})
+async def test_row_08_mplex_reset_churn(attack):
+    """Opened, ended and reset: a close before the reset makes it no cheaper."""
+    async with attack() as scene:
+        mplex = Mplex(await scene.secure(muxer=MPLEX))
+
+        async def churn() -> None:
+            for first in range(0, CHURN, TURNS):
+                messages = b"".join(
+                    message(NEW, stream) + message(CLOSE_I, stream) + message(RESET_I, stream)
+                    for stream in range(first, first + TURNS)
+                )
+                if not await wire.send_until_closed(mplex.raw, mplex.seal(messages)):
+                    return
+            pytest.fail("all of it was taken")
+
+        with trio.fail_after(PROMPT):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(churn)
+                await mplex.receive_until_closed()
+                nursery.cancel_scope.cancel()

@@ -9,7 +9,9 @@ import trio
 
 from tests.attacks import wire
 from tests.attacks.harness import Scene
+from tests.attacks.mplex import MPLEX, Mplex
 from tests.attacks.wire import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, data, header
+from tests.machines import test_mplex_rules
 
 PROMPT = 1.0
 KIB = 1024
@@ -120,3 +122,44 @@ async def test_row_09_data_of_a_stream_that_is_over(attack):
                 frame = await connection.receive_frame()
             assert frame is not None
         assert resets <= 1
+
+
+async def mplex_ends(scene: Scene, messages: bytes) -> bool:
+    """Whether the victim closes. There is nothing to tell the reason by."""
+    mplex = Mplex(await scene.secure(muxer=MPLEX))
+    await mplex.send(messages)
+    with trio.move_on_after(PROMPT):
+        await mplex.receive_until_closed()
+        return True
+    return False
+
+
+async def mplex_goes_on(scene: Scene, messages: bytes) -> bool:
+    """Whether the victim serves a stream that follows."""
+    mplex = Mplex(await scene.secure(muxer=MPLEX))
+    await mplex.send(messages)
+    with trio.move_on_after(PROMPT):
+        return await mplex.goes_on(100)
+    return False
+
+
+@pytest.mark.lifted(
+    patches={"p2p.muxers.mplex.session:MplexSession.receive_data": "lifts.forgiving(original)"}
+)
+async def test_row_09_mplex_rules(attack):
+    """The same messages that tests/machines gives to a bare session."""
+    async with attack() as scene:
+        failed = []
+
+        async def judge(
+            name: str, messages: bytes, verdict: Callable[[Scene, bytes], Awaitable[bool]]
+        ) -> None:
+            if not await verdict(scene, messages):
+                failed.append(name)
+
+        async with trio.open_nursery() as nursery:
+            for name, messages in test_mplex_rules.VIOLATIONS.items():
+                nursery.start_soon(judge, name, messages, mplex_ends)
+            for name, messages in test_mplex_rules.TOLERATED.items():
+                nursery.start_soon(judge, name, messages, mplex_goes_on)
+        assert not failed, ", ".join(failed)

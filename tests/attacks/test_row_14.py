@@ -7,12 +7,16 @@ import trio
 
 from tests.attacks import wire
 from tests.attacks.harness import MIB
+from tests.attacks.mplex import MPLEX, Mplex, opening
 from tests.attacks.wire import DATA, FIN, RST, WINDOW, data, header
+from tests.machines.mplex_wire import CLOSE_I, MSG_I, RESET_R, message
 
 KIB = 1024
 INITIAL = 256 * KIB
 BLOCK = 16 * KIB
 SIZE = 8 * MIB
+#: So much that the moment which is waited for an unread stream does not show.
+MPLEX_SIZE = 40 * MIB
 TRIES = 5
 PATIENCE = 20.0
 
@@ -66,3 +70,40 @@ async def test_row_14_slow_consumer(attack):
                 beside.append(await seconds_to_send(connection, next(ids)))
                 await connection.send(header(WINDOW, RST, slow, 0))
         assert min(alone) >= 0.8 * min(beside), (alone, beside)
+
+
+async def seconds_on_mplex(mplex: Mplex, stream: int, size: int) -> float:
+    """How long ``size`` bytes take, counted by the victim; nothing but the socket sets the pace."""
+    began = trio.current_time()
+    block = message(MSG_I, stream, bytes(BLOCK))
+    await mplex.send(opening(stream, "/attacks/count"))
+    for _ in range(size // BLOCK):
+        await mplex.send(block)
+    await mplex.send(message(CLOSE_I, stream))
+    while (said := await mplex.receive()) is not None:
+        if said[:2] == (1, stream) and said[2].endswith(str(size).encode()):
+            return trio.current_time() - began
+        assert said[:2] != (RESET_R, stream), "a stream that is read was reset"
+    raise AssertionError("the victim closed")
+
+
+@pytest.mark.lifted(limits={"mplex": {"stall_unread": 1.0, "stall_share": 1000.0}})
+async def test_row_14_mplex_slow_consumer(attack):
+    """Without windows it is reset, and the others have at least four fifths of what they had. Lifted by patience."""
+    async with attack() as scene:
+        mplex = Mplex(await scene.secure(muxer=MPLEX))
+        ids = iter(range(1000))
+        alone, beside = [], []
+        with trio.fail_after(3 * PATIENCE):
+            await seconds_on_mplex(mplex, next(ids), SIZE)
+            for _ in range(TRIES):
+                alone.append(await seconds_on_mplex(mplex, next(ids), MPLEX_SIZE))
+                slow = next(ids)
+                await mplex.send(opening(slow, "/attacks/hang"))
+                await mplex.send(
+                    b"".join(message(MSG_I, slow, bytes(BLOCK)) for _ in range(2 * INITIAL // BLOCK))
+                )
+                beside.append(await seconds_on_mplex(mplex, next(ids), MPLEX_SIZE))
+        assert min(alone) >= 0.8 * min(beside), (alone, beside)
+        # Each cost itself, and nothing but itself.
+        assert (await scene.counters())["streams"] <= 10 + TRIES

@@ -24,6 +24,7 @@ from p2p import Host, Identity, PeerId
 from p2p.abc import Stream
 from p2p.errors import DialError, P2PError
 from p2p.limits import Limits
+from p2p.muxers import Mplex, Yamux
 from p2p.protocols.echo import Echo
 from p2p.protocols.fetch import Fetch
 from p2p.protocols.identify import Identify
@@ -254,6 +255,7 @@ async def main(config: dict[str, Any], watch: StepWatch, log: LogWatch) -> None:
     host = Host(
         Identity.generate(),
         transports=[TCP()],
+        muxers=[Yamux(limits.yamux), Mplex(limits.mplex)],
         listen=["/ip4/127.0.0.1/tcp/0"],
         services=[Identify(), Ping(), Echo(), Perf(), Fetch({b"": find_nothing})],
         limits=limits,

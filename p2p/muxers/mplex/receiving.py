@@ -73,22 +73,30 @@ class Receiver:
                 return touched
             self._head = b""
             pos = taken - begun
-        live = self._table.live
+        live, answered = self._table.live, self._table.answered
         while pos < end:
             if self._body_left:
                 pos = self._take_body(data, pos, end, now)
                 continue
-            if end - pos > 2 and (head := data[pos]) < 0x80 > (length := data[pos + 1]):
-                # Small messages of the first streams are many: the same as below, without the calls. A varint
-                # below 128 is its own byte.
-                flag = head & 7
-                if flag == 2 or flag == 1:
-                    stream = live.get(head >> 3 << 1 | flag >> 1)
-                    stop = pos + 2 + length
-                    if stream is not None and stream.takes_data and length and stop <= end:
+            # Messages may be small and many: the same as below, without the calls. A varint below 128 is its own byte.
+            head, at = data[pos], pos + 1
+            if head >= 0x80 and (first := varint.decode_partial(data, pos, max_value=varint.MAX_VALUE)):
+                head, at = first
+            flag = head & 7
+            if (flag == 2 or flag == 1) and at < end and 0 < (length := data[at]) < 0x80:
+                start = at + 1
+                stop = start + length
+                if stop <= end:
+                    key = head >> 3 << 1 | flag >> 1
+                    stream = live.get(key)
+                    if stream is None:
+                        if key in answered:
+                            pos = stop
+                            continue
+                    elif stream.takes_data:
                         if not stream.received:
                             stream.unread_since = now
-                        stream.received += data[pos + 2 : stop]
+                        stream.received += data[start:stop]
                         stream.empty_frames = 0
                         stream.touched |= _DATA
                         if stream.seen != round_:
