@@ -147,6 +147,8 @@ class PeerFile:
     def _telling(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:  # of SQLite's words, where they quote the file
+            raise PeerstoreError(f"{self._path}: it is damaged") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", None)
             what = None if code is None else _WRONG.get(code & 0xFF)

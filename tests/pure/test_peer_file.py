@@ -353,6 +353,14 @@ def test_a_damaged_file(path: Path) -> None:
         loaded(path)
 
 
+def test_damage_that_sqlite_quotes(path: Path) -> None:
+    saved(path, KNOWN)
+    data = path.read_bytes()
+    assert b"CREATE TABLE peers" in data
+    path.write_bytes(data.replace(b"CREATE TABLE peers", b"CREATE TABLE pe\xc1rs"))
+    assert "it is damaged" in refusal(path)
+
+
 @given(st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_damage(tmp_path: Path, data: st.DataObject) -> None:
