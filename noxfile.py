@@ -120,7 +120,13 @@ def bench_macro(session: nox.Session) -> None:
 def bench_compare(session: nox.Session) -> None:
     """The same work by py, js, go and rust, by ours and by the floor, in one run; takes what ``bench-macro`` takes."""
     install(session, "bench")
-    session.run("python", "-m", "benchmarks.compare", *session.posargs)
+    try:
+        session.run("python", "-m", "benchmarks.compare", *session.posargs)
+    finally:
+        if (
+            not session.posargs
+        ):  # the whole of it: then the page in the documentation tells it, whatever it is
+            session.run("python", "-m", "benchmarks.report")
 
 
 @nox.session

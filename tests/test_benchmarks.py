@@ -12,6 +12,7 @@ from benchmarks import machine, ratios, record
 from benchmarks.command import main
 from benchmarks.macro import links
 from benchmarks.macro.works import WORKS
+from benchmarks.page import page
 
 
 def result(median: float, **more: Any) -> dict[str, Any]:
@@ -96,6 +97,32 @@ def test_ours_must_not_fail_at_anything() -> None:
     told = made_up(go=1000.0)
     told["works"][0]["results"]["ours"] = {"failed": "it broke"}
     assert ratios.broken(told) == ["bulk-64k: ours failed: it broke"]
+
+
+def test_the_page_tells_figures_ratios_and_who_is_missing() -> None:
+    told = made_up(floor=1000.0, ours=700.0, go=900.0)
+    told["works"][0]["results"]["go"] = {"failed": "it broke\nhere"}
+    told["works"][0]["results"]["ours"]["cpu"] = {"dialer": 1.25, "listener": 0.5}
+    record.add_ratios(told["works"])
+    shown = page(told, None, [("plot.svg", "a plot")])
+    assert "| bulk, MB/s | 1,000 ±0% | 700 ±0% | 70% |" in shown
+    assert "| bulk, CPU s/GB | – | 1.25 + 0.50 |" in shown
+    assert "**rust is missing**: cargo: not found" in shown
+    assert "go failed at “bulk”: it broke" in shown
+    assert "![a plot](plot.svg)" in shown
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.1, False), (1000.0, True)])
+def test_the_page_says_when_the_machine_was_busy(load: float, told: bool) -> None:
+    compare = made_up(ours=700.0)
+    compare["machine"]["load_average"] = [load, load, load]
+    assert ("disturbed" in page(compare, None, [])) is told
+
+
+def test_micro_figures_have_a_table_of_their_own() -> None:
+    micro = made_up(ours=1.5)
+    micro["works"][0]["results"]["ours"]["extra"] = {"frames_per_second": 2_000_000}
+    assert "| bulk | 1.50 | 2,000,000 frames/s |" in page(made_up(ours=1.0), micro, [])
 
 
 def test_every_asserted_ratio_is_of_a_work_there_is() -> None:
