@@ -198,6 +198,7 @@ class Floor:
     def __init__(self, security: str, nursery: trio.Nursery) -> None:
         self._cipher = CIPHERS[security]
         self._nursery = nursery
+        self._open: Wire | None = None  # kept, as libp2p keeps its connection
         self._idle: list[Wire] = []
         self._commands: Mapping[str, Callable[[Request, Answer], Awaitable[None]]] = {
             "bench_usage": self._usage,
@@ -225,21 +226,18 @@ class Floor:
         answer |= usage()
 
     async def _bulk(self, request: Request, answer: Answer) -> None:
-        crowd = bool(request.get("crowd"))
         # Nothing is multiplexed here: several streams are one connection, which carries what they would carry.
-        wires = self._idle if crowd else [await self._dial(request["addr"])]
+        wires = self._idle if request.get("crowd") else [await self._kept(request["addr"])]
         size, write = request["bytes"] // len(wires), request["write"]
         begin = perf_counter()
         async with trio.open_nursery() as nursery:
             for wire in wires:
                 nursery.start_soon(pour, wire, size, write)
         answer |= {"micros": _micros_since(begin), "bytes": size * len(wires)}
-        if not crowd:
-            wires[0].sock.close()
 
     async def _round_trips(self, request: Request, answer: Answer) -> None:
         samples = []
-        wire = await self._dial(request["addr"])
+        wire = await self._kept(request["addr"])
         await ask(wire)
         begin = asked = perf_counter()
         for _ in range(request["count"]):
@@ -248,7 +246,6 @@ class Floor:
             samples.append(round((answered - asked) * 1e6))
             asked = answered
         answer |= {"micros": _micros_since(begin), "samples": samples}
-        wire.sock.close()
 
     async def _handshakes(self, request: Request, answer: Answer) -> None:
         dialed, answered = [], []
@@ -285,6 +282,11 @@ class Floor:
     def _wire(self, sock: trio.socket.SocketType) -> Wire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return PlainWire(sock) if self._cipher is None else SealedWire(sock, self._cipher(bytes(32)))
+
+    async def _kept(self, addr: str) -> Wire:
+        if self._open is None:
+            self._open = await self._dial(addr)
+        return self._open
 
     async def _dial(self, addr: str) -> Wire:
         _, _, host, _, port = addr.split("/")
