@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,11 @@ from benchmarks.macro.works import Figure, Work
 from tests.interop.peer import Peer, PeerDied, PeerError
 
 WORK_TIMEOUT = 60  # seconds for one measurement
-SETTLE_TIMEOUT = 10  # seconds for a process to fall idle
+#: Seconds that all repeats of a work may take one implementation: then two are enough, so that the slow do not make
+#: the run endless.
+BUDGET = 8
+ENOUGH = 2  # repeats
+SETTLE_TIMEOUT = 5  # seconds for a process to fall idle
 SETTLE_STEP = 0.25  # seconds between two looks
 SETTLED = 0.004  # CPU seconds in one step that still count as idle
 
@@ -73,13 +77,13 @@ class Pair:
         return dialer["cpu_micros"] / 1e6, listener["cpu_micros"] / 1e6
 
     async def settle(self) -> None:
-        """Wait until both are idle and have thrown away what they could, as far as they can be told to."""
+        """Wait until the listener is idle and has thrown away what it could, as far as it can be told to."""
         with trio.move_on_after(SETTLE_TIMEOUT):
-            before = await self.used()
+            _, before = await self.used()
             while True:
                 await trio.sleep(SETTLE_STEP)
-                after = await self.used()
-                if all(then - now < SETTLED for now, then in zip(before, after, strict=True)):
+                _, after = await self.used()
+                if after - before < SETTLED:
                     break
                 before = after
         await self.used(settle=True)
@@ -114,6 +118,12 @@ class _Taken:
     cpu: list[tuple[float, float]] = field(default_factory=list)
     extra: list[Json] = field(default_factory=list)
     failed: str = ""
+    spent: float = 0.0  # seconds
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another repeat is worth its time."""
+        return not self.failed and (len(self.values) < ENOUGH or self.spent < BUDGET)
 
     def take(self, figure: Figure, cpu: tuple[float, float] | None) -> None:
         self.values.append(figure.value)
@@ -167,7 +177,7 @@ async def _measure(
         # Another goes first each time.
         start = repeat % max(len(able), 1)
         for name in able[start:] + able[:start]:
-            if not taken[name].failed:
+            if taken[name].goes_on:
                 await _attempt(taken[name], _once(work, pairs[name], taken[name]))
     results = {name: each.result() for name, each in taken.items()}
     results |= {name: {"failed": why} for name, why in broken.items() if name not in work.without}
@@ -178,11 +188,13 @@ async def _measure(
     return {**work.told(), "results": results}
 
 
-async def _attempt(taken: _Taken, doing: Any) -> None:
+async def _attempt(taken: _Taken, doing: Awaitable[object]) -> None:
+    begin = trio.current_time()
     try:
         await doing
     except FAILURES as error:
         taken.failed = f"{type(error).__name__}: {error}"
+    taken.spent += trio.current_time() - begin
 
 
 async def _warm_up(work: Work, subject: Pair) -> None:
@@ -238,8 +250,12 @@ async def idle(
     """Memory an idle connection takes on the side that accepts it: one host there, a crowd of hosts here."""
     say(f"memory per idle connection, at {' and '.join(map(str, counts))}")
     taken = {count: {each.name: _Taken() for each in implementations} for count in counts}
+    spent = dict.fromkeys((each.name for each in implementations), 0.0)
     for _ in range(repeats):
         for each in implementations:
+            if spent[each.name] > BUDGET:
+                continue  # memory hardly differs from one time to the next
+            begin = trio.current_time()
             try:
                 async with pair(each, "yamux") as subject:
                     for count, figure in await _grow(subject, counts):
@@ -248,6 +264,7 @@ async def idle(
                 for count in counts:
                     if not taken[count][each.name].values:
                         taken[count][each.name].failed = str(error)
+            spent[each.name] += trio.current_time() - begin
     return [
         _told(f"idle-{count}", f"memory per idle connection, {count:,} of them", "KB", taken[count], say)
         for count in counts
