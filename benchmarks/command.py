@@ -20,6 +20,7 @@ from benchmarks.macro.works import MPLEX, WORKS, Work, shrunk
 
 RESULTS = Path(__file__).resolve().parent / "results"
 IDLE = (200, 1000)  # connections
+LOOK = 3.0  # seconds of looking what else the machine does
 FILES = 16_384  # open files a process may want: two for each connection, and some
 SHRINK = 64  # by how much --quick makes all of it smaller
 
@@ -38,6 +39,7 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
         _raise_files()
     begin = time.monotonic()
     facts = machine.facts()
+    busy = machine.busy(0.1 if flags.quick else LOOK)
     found, missing = implementations.gather(flags.peers.split(","))
     for name, why in missing.items():
         say(f"{name} is missing: {why.splitlines()[0]}")
@@ -47,6 +49,7 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
         "schema": record.SCHEMA,
         "kind": kind,
         "machine": facts,
+        "busy_before": round(busy, 3),
         "load_after": list(os.getloadavg()),
         "links": {name: f"{link.in_words}: {how}" for name, link in links.LINKS.items()},
         "minutes": round((time.monotonic() - begin) / 60, 1),

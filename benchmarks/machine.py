@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def facts() -> dict[str, Any]:
         "load_average": list(os.getloadavg()),
         "revision": _revision(),
     }
+
+
+def busy(seconds: float) -> float:
+    """The share of the processors' time that others take now, while we sleep: 0 on a quiet machine, 1 at most."""
+    idle, total = _processor_time()
+    time.sleep(seconds)
+    idle_after, total_after = _processor_time()
+    return 1 - (idle_after - idle) / max(total_after - total, 1)
+
+
+def _processor_time() -> tuple[int, int]:
+    """Idle time and all of it, in the kernel's ticks, of all processors since they started."""
+    fields = [int(field) for field in _read("/proc/stat").splitlines()[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
 
 
 def _cpu_model() -> str:

@@ -15,7 +15,7 @@ NAMES = {
     "floor-aes": "floor, AES-GCM",
     "py": "py-libp2p",
 }
-BUSY = 0.3  # load per core from which on the figures are said to be disturbed
+BUSY = 0.1  # share of the processors from which on the figures are said to be disturbed
 
 INTRODUCTION = """\
 # Performance
@@ -32,8 +32,8 @@ def page(compare: Json, micro: Json | None, plots: Sequence[tuple[str, str]]) ->
         INTRODUCTION,
         _machine(compare),
         "## What gets done\n\n"
-        "Medians, and half of the spread of all repeats in percent. *Of the floor* is ours as a part of what a Trio"
-        " program without any libp2p does with the same encryption.\n\n" + _figures(compare),
+        "Medians, and half of the spread of all repeats in percent. *Ours of the floor* is ours as a part of what a"
+        " Trio program without any libp2p does with the same encryption.\n\n" + _figures(compare),
     ]
     parts += [f"![{shows}]({name})\n" for name, shows in plots]
     parts.append(
@@ -48,7 +48,7 @@ def page(compare: Json, micro: Json | None, plots: Sequence[tuple[str, str]]) ->
     if micro is not None:
         parts.append(
             "## The pure code by itself\n\n"
-            "`nox -s bench-micro`: microseconds a call, without sockets, tasks or Trio. *Four frames a call* for"
+            "`nox -s bench-micro`: microseconds a call, without sockets, tasks or Trio. *Three frames a call* for"
             " muxers.\n\n" + _micro(micro)
         )
     return "\n".join(parts)
@@ -62,10 +62,10 @@ def _machine(record: Json) -> str:
         f" {machine['python']} with {packages}, revision `{machine['revision'][:12]}`, over loopback unless a link is"
         " named, everything TCP, Noise and yamux.\n"
     )
-    loads = machine["load_average"][:2]
-    lines = [measured, f"Load before the run (1 and 5 minutes): {loads[0]:.1f} and {loads[1]:.1f}.\n"]
-    if max(loads) > BUSY * machine["cores"]:
-        lines.append("**The machine was busy with other work: these figures are disturbed.**\n")
+    busy = record["busy_before"]
+    lines = [measured, f"Before it began, the machine was {busy:.0%} busy.\n"]
+    if busy > BUSY:
+        lines.append("**It had other work: these figures are disturbed.**\n")
     for name, how in record.get("links", {}).items():
         lines.append(f"Link *{name}*: {how}.\n")
     return "\n".join(lines)
@@ -86,7 +86,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _figures(record: Json) -> str:
     names = [name for name in _participating(record) if name != "floor-aes"]
-    head = ["work", *(NAMES.get(name, name) for name in names), "of the floor"]
+    head = ["work", *(NAMES.get(name, name) for name in names), "ours of the floor"]
     rows = []
     for work in record["works"]:
         cells = [_figure(work["results"].get(name)) for name in names]

@@ -3,7 +3,7 @@
 ::
 
     {"schema": 1, "kind": "compare", "machine": {…}, "implementations": {"go": {"version": …}, "py": {"missing": why}},
-     "links": {"50ms": how it was made, or why not}, "load_after": [1 min, 5 min, 15 min],
+     "busy_before": share of the processors others had, "links": {"50ms": how it was made, or why not},
      "works": [{"name", "title", "unit", "cpu_unit", "higher_is_better", "link",
                 "results": {"go": {"values": […], "median", "low", "high", "of_floor",
                                    "cpu": {"dialer", "listener"}, "extra": {…}}, "js": {"failed": why}}}]}

@@ -24,6 +24,7 @@ def made_up(**medians: float) -> dict[str, Any]:
     return {
         "schema": record.SCHEMA,
         "kind": "compare",
+        "busy_before": 0.0,
         "machine": machine.facts(),
         "implementations": {
             **{name: {"version": "1"} for name in medians},
@@ -112,11 +113,14 @@ def test_the_page_tells_figures_ratios_and_who_is_missing() -> None:
     assert "![a plot](plot.svg)" in shown
 
 
-@pytest.mark.parametrize(("load", "told"), [(0.1, False), (1000.0, True)])
-def test_the_page_says_when_the_machine_was_busy(load: float, told: bool) -> None:
-    compare = made_up(ours=700.0)
-    compare["machine"]["load_average"] = [load, load, load]
+@pytest.mark.parametrize(("busy", "told"), [(0.05, False), (0.5, True)])
+def test_the_page_says_when_the_machine_was_busy(busy: float, told: bool) -> None:
+    compare = made_up(ours=700.0) | {"busy_before": busy}
     assert ("disturbed" in page(compare, None, [])) is told
+
+
+def test_how_busy_a_machine_is_lies_between_nothing_and_all() -> None:
+    assert 0 <= machine.busy(0.01) <= 1
 
 
 def test_micro_figures_have_a_table_of_their_own() -> None:

@@ -10,7 +10,7 @@ from p2p.muxers import Mplex, Yamux
 
 KIB = 1024
 SIZES = (64, KIB, 64 * KIB)
-FRAMES = 4  # in one go: with 64 KiB each they are what a window has room for at first
+FRAMES = 3  # in one go: with 64 KiB each they are less than what a window has room for at first
 MUXERS: dict[str, Muxer] = {"yamux": Yamux(), "mplex": Mplex()}
 
 muxers = pytest.mark.parametrize("muxer", MUXERS)
