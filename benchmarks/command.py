@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -90,10 +89,8 @@ async def _measure(
         told.append(await runner.starts(real, repeats=repeats, say=say))
     if not flags.only or "import" in flags.only:
         say("import")
-        pythons = {"floor": ([sys.executable], "trio"), "ours": ([sys.executable], "p2p")}
-        known = {each.name for each in found}
-        subjects = {name: python for name, python in pythons.items() if name in known}
-        told.append(await trio.to_thread.run_sync(imports.measure, subjects, repeats))
+        pythons = {each.name: each.python for each in found if each.python}
+        told.append(await trio.to_thread.run_sync(imports.measure, pythons, repeats))
     return told, how
 
 

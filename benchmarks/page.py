@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.macro.imports import MODULES
 from benchmarks.record import FLOOR, Json
 
 #: In the order of the tables; those that took no part are named below them.
@@ -133,8 +134,7 @@ def _loads(record: Json) -> Iterator[str]:
     for work in record["works"]:
         if work["name"] == "import":
             for name, result in work["results"].items():
-                module = {"floor": "trio", "ours": "p2p", "py": "libp2p"}[name]
-                yield f"- `import {module}`: {result['median']:.0f} ms, {result['extra']['modules']:.0f} modules"
+                yield f"- `import {MODULES[name]}`: {result['median']:.0f} ms, {result['extra']['modules']:.0f} modules"
 
 
 def _participants(record: Json) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import record
 
 TIMEOUT = 60  # seconds
+MODULES = {record.FLOOR: "trio", "ours": "p2p", "py": "libp2p"}
 PROGRAM = """
 import json, resource, sys, time
 begin = time.perf_counter()
@@ -20,13 +21,13 @@ print(json.dumps([seconds * 1000, used.ru_utime + used.ru_stime, len(sys.modules
 """
 
 
-def measure(subjects: Mapping[str, tuple[Sequence[str], str]], repeats: int) -> dict[str, Any]:
-    """``subjects``: by implementation, the Python to use and the module to import."""
-    runs: dict[str, list[list[float]]] = {name: [] for name in subjects}
+def measure(pythons: Mapping[str, Sequence[str]], repeats: int) -> dict[str, Any]:
+    """``pythons``: by implementation, the start of a command line."""
+    runs: dict[str, list[list[float]]] = {name: [] for name in pythons}
     for repeat in range(repeats + 1):  # the first fills the page cache and writes the bytecode
-        for name, (python, module) in subjects.items():
+        for name, python in pythons.items():
             done = subprocess.run(
-                [*python, "-c", PROGRAM.format(name=module)],
+                [*python, "-c", PROGRAM.format(name=MODULES[name])],
                 capture_output=True,
                 check=True,
                 timeout=TIMEOUT,

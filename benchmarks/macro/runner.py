@@ -44,6 +44,8 @@ class Implementation:
     version: str
     flags: Sequence[str] = ()
     muxers: frozenset[str] = frozenset({"yamux"})
+    #: The start of a command line that runs Python with it, where that is what it is written in.
+    python: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from p2p.errors import (
 from p2p.host import Host
 from p2p.identity import Identity, PeerId
 from p2p.limits import DEFAULT_LIMITS
-from p2p.muxers.yamux import Yamux
+from p2p.muxers import Mplex, Yamux
 from p2p.protocols.identify import Identify
 from p2p.protocols.perf import Perf, perf
 from p2p.protocols.ping import PING, Ping, Rounds
@@ -388,7 +388,7 @@ async def run(flags: argparse.Namespace) -> None:
     """The peer, from the first line it writes to the end of stdin."""
     identity = Identity.generate()
     security: dict[str, Security] = {"noise": Noise(identity)}
-    muxers: dict[str, Muxer] = {"yamux": Yamux()}
+    muxers: dict[str, Muxer] = {"yamux": Yamux(), "mplex": Mplex()}
     for flag, value, known in (("security", flags.security, security), ("muxer", flags.muxer, muxers)):
         if value not in known:
             sys.exit(f"--{flag} {value}: not supported")

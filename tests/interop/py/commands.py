@@ -30,6 +30,7 @@ from libp2p.utils.varint import read_length_prefixed_protobuf
 from multiaddr import Multiaddr
 
 from tests.interop.payload import blocks
+from tests.interop.py.bench import Bench
 from tests.interop.py.handlers import (
     ECHO,
     HALF,
@@ -105,10 +106,11 @@ def _all_of(error: BaseException) -> Iterator[BaseException]:
 class Commands:
     """What the contract names, on one host. Each command fills the answer it is given."""
 
-    def __init__(self, host: IHost, tallies: Tallies, perf: PerfService) -> None:
+    def __init__(self, host: IHost, tallies: Tallies, perf: PerfService, bench: Bench) -> None:
         self._host = host
         self._tallies = tallies
         self._perf = perf
+        self._bench = bench
 
     async def answer(self, request: Request) -> Answer:
         answer: Answer = {"id": request.get("id"), "ok": True}
@@ -134,6 +136,8 @@ class Commands:
             case "unhandle":
                 self._host.remove_stream_handler(TProtocol(request["protocol"]))
                 return await push_identify_to_peers(self._host)
+            case command if self._bench.knows(command):
+                return await self._bench.execute(request, answer)
         connection = await self._connect(request)
         remote = connection.muxed_conn.peer_id
         size, seed = request.get("bytes", 0), request.get("seed", 0)

@@ -23,6 +23,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from tests.interop.py.bench import Bench
 from tests.interop.py.commands import Commands
 from tests.interop.py.handlers import Tallies
 
@@ -100,7 +101,10 @@ async def run(flags: argparse.Namespace) -> None:
     host.get_network().register_notifee(Watcher(tallies))
     async with host.run([Multiaddr(addr) for addr in flags.listen]):
         write({"event": "ready", "peer_id": str(host.get_id()), "addrs": [str(a) for a in host.get_addrs()]})
-        await execute_lines(Commands(host, tallies, perf))
+        async with trio.open_nursery() as nursery:
+            bench = Bench(host, nursery, lambda: made_host(flags))
+            await execute_lines(Commands(host, tallies, perf, bench))
+            nursery.cancel_scope.cancel()
 
 
 def main() -> None:

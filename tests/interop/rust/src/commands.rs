@@ -12,6 +12,7 @@ use libp2p::{Multiaddr, PeerId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::bench;
 use crate::board::Known;
 use crate::failure::Failure;
 use crate::handlers::{ECHO, HALF, HALF_FIRST, PERF, RESET, RESET_ME, SINK, drain, expect_open, send_zeros};
@@ -22,21 +23,25 @@ const DEFAULT_TIMEOUT_MS: u64 = 20_000;
 const LONGEST_TEXT: u64 = 64 * 1024;
 const PING_SIZE: usize = 32;
 
-type Outcome = Result<Value, Failure>;
+pub type Outcome = Result<Value, Failure>;
 
 /// A line that was asked.
-struct Request(Value);
+pub struct Request(Value);
 
 impl Request {
-    fn text(&self, name: &str) -> Result<&str, Failure> {
+    pub fn text(&self, name: &str) -> Result<&str, Failure> {
         self.0[name].as_str().ok_or_else(|| Failure::bad_request(format!("{name}: no text")))
     }
 
-    fn number(&self, name: &str, default: u64) -> Result<u64, Failure> {
+    pub fn number(&self, name: &str, default: u64) -> Result<u64, Failure> {
         match &self.0[name] {
             Value::Null => Ok(default),
             value => value.as_u64().ok_or_else(|| Failure::bad_request(format!("{name}: {value}"))),
         }
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        self.0[name].as_bool().unwrap_or(false)
     }
 
     fn protocol(&self) -> Result<StreamProtocol, Failure> {
@@ -90,6 +95,7 @@ async fn execute(node: &Node, request: &Request) -> Outcome {
             node.serve_no_more(request.protocol()?);
             return Ok(Value::Null);
         }
+        _ if bench::knows(command) => return bench::execute(node, command, request).await,
         _ => {}
     }
     let connection = connect(node, request).await?;
@@ -115,7 +121,7 @@ async fn execute(node: &Node, request: &Request) -> Outcome {
     }
 }
 
-async fn connect(node: &Node, request: &Request) -> Result<ConnectionId, Failure> {
+pub async fn connect(node: &Node, request: &Request) -> Result<ConnectionId, Failure> {
     if request.0["addr"].is_null() {
         let peer: PeerId = request.text("peer")?.parse().map_err(Failure::bad_request)?;
         let connected = node.board.look(|known| known.connection_to(&peer));
@@ -126,7 +132,7 @@ async fn connect(node: &Node, request: &Request) -> Result<ConnectionId, Failure
 }
 
 /// An address, and the peer id that it ends with.
-fn parse(text: &str) -> Result<(Multiaddr, PeerId), Failure> {
+pub fn parse(text: &str) -> Result<(Multiaddr, PeerId), Failure> {
     let addr: Multiaddr = text.parse().map_err(Failure::bad_request)?;
     match addr.iter().last() {
         Some(Protocol::P2p(peer)) => Ok((addr, peer)),
@@ -331,6 +337,6 @@ async fn stats(node: &Node, until: &Value) -> Outcome {
         .await
 }
 
-fn micros(begin: Instant) -> u64 {
+pub fn micros(begin: Instant) -> u64 {
     begin.elapsed().as_micros() as u64
 }

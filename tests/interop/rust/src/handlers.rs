@@ -5,6 +5,7 @@ use std::io;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::swarm::{Stream, StreamProtocol};
 
+use crate::bench;
 use crate::board::{Board, Tally};
 use crate::failure::Failure;
 
@@ -31,6 +32,9 @@ const BUFFER_SIZE: usize = 64 * 1024;
 
 /// Handle one stream and count how it ends. One of a protocol added later is read to its end.
 pub async fn serve(board: Board, protocol: StreamProtocol, stream: Stream) {
+    if bench::SERVED.contains(&protocol) {
+        return bench::serve(protocol, stream).await;
+    }
     let Some((name, _)) = SERVED.into_iter().find(|(_, served)| *served == protocol) else {
         let _ = drain_and_close(stream).await;
         return;

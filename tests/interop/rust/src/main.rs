@@ -1,5 +1,6 @@
 //! An interop peer on rust-libp2p. The control contract it speaks is in ../../README.md.
 
+mod bench;
 mod board;
 mod commands;
 mod failure;

@@ -14,6 +14,7 @@ use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, StreamProtocol, Swar
 use libp2p::{Multiaddr, PeerId, identify, noise, ping, tcp, yamux};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bench;
 use crate::board::Board;
 use crate::failure::Failure;
 use crate::handlers;
@@ -43,6 +44,7 @@ enum Order {
 #[derive(Clone)]
 pub struct Node {
     pub peer_id: PeerId,
+    pub muxer: String,
     pub board: Board,
     orders: mpsc::UnboundedSender<Order>,
 }
@@ -113,6 +115,9 @@ pub async fn start(muxer: &str, listen: Vec<Multiaddr>) -> Result<(Node, Vec<Mul
             known.tallies.entry(name).or_default();
         });
     }
+    for protocol in bench::SERVED {
+        behaviour.streams.serve(protocol);
+    }
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(MAX_STREAMS);
@@ -130,7 +135,7 @@ pub async fn start(muxer: &str, listen: Vec<Multiaddr>) -> Result<(Node, Vec<Mul
     }
     let (orders, received) = mpsc::unbounded_channel();
     tokio::spawn(run(swarm, received, streams, board.clone()));
-    Ok((Node { peer_id, board, orders }, addrs))
+    Ok((Node { peer_id, muxer: muxer.into(), board, orders }, addrs))
 }
 
 fn transport(keys: &Keypair, muxer: &str) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn Error>> {
