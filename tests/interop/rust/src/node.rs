@@ -21,7 +21,8 @@ use crate::handlers;
 use crate::streams::{Opened, Streams};
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-const MAX_STREAMS: usize = 4096;
+/// Yamux sets 256 KiB of its GiB aside for each: with four times as many nothing would be left to open windows with.
+const MAX_STREAMS: usize = 1024;
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
