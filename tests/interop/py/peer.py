@@ -16,7 +16,10 @@ from libp2p import generate_new_ed25519_identity, new_host
 from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.x25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
+from libp2p.network.config import ConnectionConfig
 from libp2p.perf.perf_service import PerfService
+from libp2p.rcmgr.connection_limits import ConnectionLimits
+from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID, Transport
 from libp2p.stream_muxer.mplex.mplex import MPLEX_PROTOCOL_ID, Mplex
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
@@ -27,6 +30,7 @@ from tests.interop.py.bench import Bench
 from tests.interop.py.commands import Commands
 from tests.interop.py.handlers import Tallies
 
+MOST = 4096  # connections
 MUXERS = {"yamux": (YAMUX_PROTOCOL_ID, Yamux), "mplex": (MPLEX_PROTOCOL_ID, Mplex)}
 
 
@@ -64,6 +68,16 @@ def made_host(flags: argparse.Namespace) -> IHost:
         sec_opt={TProtocol(PROTOCOL_ID): noise},
         muxer_opt={TProtocol(protocol): muxer},
         disable_identify_address_discovery=True,
+        connection_config=ConnectionConfig(max_connections=MOST, high_watermark=MOST),
+        # The largest limits it takes, and nothing that comes into force by itself.
+        resource_manager=ResourceManager(
+            limits=ResourceLimits(max_connections=MOST, max_memory_mb=16 * 1024, max_streams=64 * MOST),
+            connection_limits=ConnectionLimits(),
+            enable_memory_limits=False,
+            enable_circuit_breaker=False,
+            enable_graceful_degradation=False,
+            enable_rate_limiting=False,
+        ),
     )
 
 
