@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from itertools import chain, islice
 from types import TracebackType
 from typing import TypeVar
 
@@ -183,7 +184,7 @@ class SQLitePeerstore(Peerstore):
 
     def _first_waiting(self) -> float:
         """The number of the oldest change that is not on the disk."""
-        return next(iter((*self._under_way.values(), *self._waiting.values())), float("inf"))
+        return next(chain(self._under_way.values(), self._waiting.values()), float("inf"))
 
     async def _write_changes(self, file: PeerFile, body: trio.CancelScope) -> None:
         try:
@@ -192,7 +193,9 @@ class SQLitePeerstore(Peerstore):
                 with trio.move_on_after(self._limits.write_delay):
                     await self._hurried.wait()
                 self._wanted, self._hurried = trio.Event(), trio.Event()
-                while self._waiting:
+                # What changes meanwhile gathers anew.
+                last = self._changes
+                while self._first_waiting() <= last:
                     await self._write_some(file)
         except PeerstoreError as error:
             self._failure = error
@@ -202,7 +205,7 @@ class SQLitePeerstore(Peerstore):
     async def _write_some(self, file: PeerFile) -> None:
         """One transaction. Failed or cancelled: what was to be written waits still."""
         await trio.lowlevel.checkpoint()
-        peers = list(self._waiting)[: self._limits.write_batch]
+        peers = list(islice(self._waiting, self._limits.write_batch))
         self._under_way = {peer: self._waiting.pop(peer) for peer in peers}
         changes = [(peer, self.describe(peer)) for peer in peers]
         ahead = self._wall_clock() - trio.current_time()

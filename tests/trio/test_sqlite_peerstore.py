@@ -151,6 +151,22 @@ async def test_a_flush_waits_for_what_was_changed_first(path: Path, held: Held) 
         assert done == [set(PEOPLE[:3])]
 
 
+async def test_what_changes_during_a_write_gathers(path: Path, held: Held) -> None:
+    async with SQLitePeerstore(path, dataclasses.replace(LIMITS, write_delay=1000.0)) as store:
+        done: list[set[PeerId]] = []
+        note(store, 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flush, store, path, done)
+            await held.wait_begun()
+            note(store, 1)
+            held.let_go()
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(store._waiting) == [PEOPLE[1]] and not store._under_way
+        held.let_go()
+        await flush(store, path, done)
+        assert done == [{PEOPLE[0]}, {PEOPLE[0], PEOPLE[1]}]
+
+
 # --- how it ends ------------------------------------------------------------------------------------------
 
 
