@@ -252,11 +252,9 @@ class MuxedConnection(Connection):
     async def _yield_to_readers(self) -> None:
         """Streams hold more than they may: receive nothing until they were read, for a moment, then reset them."""
         session = self.session
-        await (
-            trio.lowlevel.checkpoint()
-        )  # who was just woken to read has its turn however little time is left
         while session.overfull:
             self._yielding = True
+            # Be the time up already: to wait is to let those run who were just woken to read.
             with trio.move_on_at(session.stall(trio.current_time())):
                 await self.waiters.wait(lambda: not session.overfull)
             self._yielding = False

@@ -134,9 +134,8 @@ class Upgraded:
         if secured.early_muxer is not None:
             return self._connection(raw, secured, Role.DIALER, secured.early_muxer)
         muxers = tuple(self._muxers)
-        if (
-            lazy and len(muxers) == 1
-        ):  # a refusal ends the connection, so with a choice there is a question first
+        # A refusal ends the connection, so with a choice there is a question first.
+        if lazy and len(muxers) == 1:
             preface = Dialer(muxers, lazy=True, limits=self._limits.negotiation)
             return self._connection(
                 raw,

@@ -270,6 +270,16 @@ def test_data_after_our_close_is_answered_once() -> None:
     assert not stream.received
 
 
+def test_a_stream_closed_before_it_left_takes_no_data() -> None:
+    mplex = session()
+    stream = mplex.open_stream()
+    mplex.abandon(stream, 0.0)
+    assert messages(written(mplex)) == [(NEW, 0, b""), (CLOSE_I, 0, b"")]
+    feed(mplex, message(MSG_R, 0, b"x"))
+    assert not stream.received
+    assert messages(written(mplex)) == [(RESET_I, 0, b"")]
+
+
 def test_a_stream_that_the_remote_never_ends_is_reset() -> None:
     mplex = session()
     stream = accepted(mplex)

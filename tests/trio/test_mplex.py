@@ -64,6 +64,28 @@ async def test_a_reader_that_comes_in_time_loses_nothing(autojump_clock: Clock) 
             assert received == data
 
 
+async def test_reading_lets_the_pump_go_on_at_once(autojump_clock: Clock) -> None:
+    async with connection_pair(muxer=Mplex()) as (dialer, responder), trio.open_nursery() as nursery:
+        nursery.start_soon((await dialer.open_stream()).send_all, bytes(MIB))
+        kept = await responder.accept_stream()
+        await trio.sleep(LIMITS.stall_unread / 2)
+        assert responder.session.overfull
+        held = len(await kept.receive_some())
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(kept.books.received) > LIMITS.receive_buffer
+        assert trio.current_time() == LIMITS.stall_unread / 2
+        while held < MIB:
+            held += len(await kept.receive_some())
+
+
+@pytest.mark.parametrize(("muxer", "most"), [(Mplex(), 65_537), (Yamux(), 4 * 65_537)])
+async def test_how_much_is_received_at_once(muxer: Muxer, most: int, autojump_clock: Clock) -> None:
+    """A frame of Noise: messages of two bytes may be in it."""
+    dialer, _ = connections_over(raw_pair(), muxer=muxer)
+    assert len(dialer._inbox.room()) == most
+    await trio.lowlevel.checkpoint()
+
+
 async def test_unread_streams_hold_up_their_siblings_for_so_long_and_no_longer(autojump_clock: Clock) -> None:
     """A hundred of them, one after the other: the first has its moment, and the others have none."""
     async with connection_pair(muxer=Mplex()) as (dialer, responder):
