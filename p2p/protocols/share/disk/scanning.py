@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +21,7 @@ from p2p.protocols.share.manifest import Entry, Manifest
 from p2p.protocols.share.names import Tree, UnfitName
 from p2p.wire.share_messages import EntryKind
 
+Steps = Generator[None, None, None]
 #: Bytes of one read.
 _BLOCK: Final = 1024 * 1024
 _EXECUTABLE: Final = stat.S_IXUSR
@@ -47,6 +48,8 @@ class Scan:
     #: Bytes found, and bytes read so far.
     size: int = 0
     hashed: int = 0
+    #: When each file was last changed in whatever way, as the system tells (its ``ctime``).
+    stamps: list[int] = field(default_factory=list)
     _found: list[tuple[str, EntryKind, int]] = field(default_factory=list)
     _manifest: Manifest | None = None
 
@@ -55,7 +58,7 @@ class Scan:
         assert self._manifest is not None, "scanned to the end"
         return self._manifest
 
-    def walk(self) -> Iterator[None]:
+    def walk(self) -> Steps:
         """Find everything, in the order of a manifest; each step is one file or folder."""
         tree = Tree(self.limits)
         paths = 0
@@ -93,7 +96,7 @@ class Scan:
                 raise UnfitSource(self.name, f"it holds more than {most} bytes")
             yield
 
-    def hash(self) -> Iterator[None]:
+    def hash(self) -> Steps:
         """Read everything; each step is a block of one file."""
         entries: list[Entry] = []
         hashes = bytearray()
@@ -129,6 +132,7 @@ class Scan:
             ):
                 raise SourceChanged(path)
             entries.append(Entry(path, kind, size, whole.digest()))
+            self.stamps.append(after.st_ctime_ns)
             yield
         if room < self.limits.chunk:
             hashes += chunk.digest()
@@ -150,40 +154,32 @@ class Scan:
         return names
 
 
-def read_chunk(top: int, manifest: Manifest, chunk: int) -> bytearray:
-    """The bytes of ``chunk``, read again and found to be what they were. Raises ``SourceChanged``."""
+def read_chunk(top: int, manifest: Manifest, stamps: Sequence[int], chunk: int) -> bytearray:
+    """The bytes of ``chunk``, read again and found to be what they were. Raises ``SourceChanged``.
+
+    Only what they hold decides. ``stamps`` of the scan tell which file it was, where a chunk holds several.
+    """
     data = bytearray(manifest.layout.length(chunk))
     view = memoryview(data)
     position = 0
-    suspects: list[Entry] = []
+    suspect = ""
     for file, offset, length in manifest.layout.slices(chunk):
         entry = manifest.files[file]
         try:
             with open_file(top, entry.path.split("/"), os.O_RDONLY) as fd:
-                if os.fstat(fd).st_size != entry.size:
+                status = os.fstat(fd)
+                if status.st_size != entry.size:
                     raise SourceChanged(entry.path)
                 if _read_into(fd, view[position : position + length], offset) < length:
                     raise SourceChanged(entry.path)
         except OSError as error:
             raise SourceChanged(entry.path) from error
-        suspects.append(entry)
+        if not suspect or (status.st_ctime_ns != stamps[file]):
+            suspect = entry.path
         position += length
     if hashlib.sha256(data).digest() != manifest.hash_of(chunk):
-        with _told(suspects[0].path):
-            raise SourceChanged(_changed(top, manifest, suspects))
+        raise SourceChanged(suspect)
     return data
-
-
-def _changed(top: int, manifest: Manifest, suspects: list[Entry]) -> str:
-    """Which of the files in a chunk it was. Those smaller than a chunk are read whole for that; they are one
-    chunk's worth together, and two more at most.
-    """
-    small = [entry for entry in suspects if entry.size <= manifest.chunk_size]
-    for entry in small:
-        with open_file(top, entry.path.split("/"), os.O_RDONLY) as fd, open(fd, "rb", closefd=False) as file:
-            if hashlib.file_digest(file, "sha256").digest() != entry.sha256:
-                return entry.path
-    return next((entry.path for entry in suspects if entry not in small), suspects[0].path)
 
 
 def _read_into(fd: int, view: memoryview, offset: int) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Sequence, Set
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from p2p.limits import ShareLimits
-from p2p.protocols.share.disk.scanning import Scan, read_chunk
+from p2p.protocols.share.disk.scanning import Scan, Steps, read_chunk
 from p2p.protocols.share.disk.writing import Landing
 from p2p.protocols.share.errors import UnfitSource
 from p2p.protocols.share.manifest import Manifest
@@ -24,7 +25,7 @@ from p2p.protocols.share.manifest import Manifest
 _STEP: Final = 0.05
 
 
-async def _through(steps: Iterator[None], after: Callable[[], None] = lambda: None) -> None:
+async def _through(steps: Steps, after: Callable[[], None] = lambda: None) -> None:
     """Take all ``steps``, in threads; ``after`` some of them, call that here."""
 
     def some() -> bool:
@@ -34,8 +35,9 @@ async def _through(steps: Iterator[None], after: Callable[[], None] = lambda: No
                 return True
         return False
 
-    while await trio.to_thread.run_sync(some):
-        after()
+    with closing(steps):  # with what it has open, when it is cancelled
+        while await trio.to_thread.run_sync(some):
+            after()
 
 
 class DiskSource:
@@ -44,8 +46,9 @@ class DiskSource:
     Holds one descriptor, given back by :meth:`close` or at the end of a ``with``.
     """
 
-    def __init__(self, top: int, manifest: Manifest) -> None:
+    def __init__(self, top: int, manifest: Manifest, stamps: Sequence[int]) -> None:
         self._top = top
+        self._stamps = stamps
         self._manifest = manifest
         # In turn, whoever reads: one thread reads while another one's bytes are on their way.
         self._readers = trio.CapacityLimiter(2)
@@ -56,7 +59,7 @@ class DiskSource:
 
     async def read(self, chunk: int) -> bytearray:
         return await trio.to_thread.run_sync(
-            read_chunk, self._top, self._manifest, chunk, limiter=self._readers
+            read_chunk, self._top, self._manifest, self._stamps, chunk, limiter=self._readers
         )
 
     def close(self) -> None:
@@ -93,7 +96,7 @@ async def scan(
             raise UnfitSource(str(path), f"it cannot be read: {error.strerror}") from error
         await _through(found.walk())
         await _through(found.hash(), lambda: watch(found.hashed, found.size))
-        return DiskSource(top, found.manifest)
+        return DiskSource(top, found.manifest, found.stamps)
     except BaseException:
         os.close(top)
         raise

@@ -20,7 +20,7 @@ from typing import Final
 from p2p.errors import RemoteProtocolError
 from p2p.limits import ShareLimits
 from p2p.protocols.share.disk.beneath import open_file, open_folder
-from p2p.protocols.share.disk.scanning import Scan
+from p2p.protocols.share.disk.scanning import Scan, Steps
 from p2p.protocols.share.errors import ShareError, TargetExists, TargetUnusable
 from p2p.protocols.share.manifest import Manifest
 from p2p.wire.printable import printable
@@ -75,7 +75,7 @@ class Landing:
 
     # --- before ---------------------------------------------------------------------------------------
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Steps:
         """Look at the target, take the working folder, and find out what it holds."""
         os.makedirs(self._directory, exist_ok=True)
         self._top = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -139,7 +139,7 @@ class Landing:
         if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):
             raise TargetUnusable(f"{self.working_path} was moved meanwhile: try again")
 
-    def _find_held(self) -> Iterator[None]:
+    def _find_held(self) -> Steps:
         for chunk in range(self._manifest.layout.count):
             data = self._read(chunk)
             if data is not None and hashlib.sha256(data).digest() == self._manifest.hash_of(chunk):
@@ -172,7 +172,7 @@ class Landing:
                 f"{self._directory}: {missing} bytes are to come, and there is room for {room}"
             )
 
-    def _make_what_holds_nothing(self) -> Iterator[None]:
+    def _make_what_holds_nothing(self) -> Steps:
         """Empty files and folders: no chunk brings them."""
         for path in self._manifest.folders:
             with self._telling_full(), open_folder(self._work, path.split("/"), make=True):
@@ -226,7 +226,7 @@ class Landing:
 
     # --- after ----------------------------------------------------------------------------------------
 
-    def finish(self) -> Iterator[None]:
+    def finish(self) -> Steps:
         """See every file on disk, whole and with the hash it should have, then move the target to its place.
 
         Raises ``RemoteProtocolError`` when the sender's chunks are not its files; what was fetched is removed then,
