@@ -46,6 +46,8 @@ SCHEMA: Final = (
         PRIMARY KEY (peer, key)
     ) STRICT, WITHOUT ROWID""",
 )
+#: The first with STRICT tables, of 2021.
+OLDEST_SQLITE: Final = (3, 37, 0)
 #: What is wrong, by SQLite's primary result codes, where its own words do not say.
 _WRONG: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_BUSY: "another process uses it",
@@ -73,6 +75,10 @@ class PeerFile:
         self._limits = limits
         self._last = -(2**63)  # the highest id that was read
         self._rows = 0
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise PeerstoreError(
+                f"a peerstore in a file needs SQLite 3.37, and this is {sqlite3.sqlite_version}"
+            )
         with self._telling():
             try:
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

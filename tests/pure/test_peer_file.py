@@ -331,6 +331,13 @@ def test_other_tables(path: Path, statement: str) -> None:
     assert "other tables" in refusal(path)
 
 
+def test_an_old_sqlite_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(PeerstoreError, match="needs SQLite 3.37"):
+        PeerFile(path, LIMITS)
+    assert not path.exists()
+
+
 def test_an_empty_file_is_a_new_one(path: Path) -> None:
     path.touch()
     saved(path, KNOWN)

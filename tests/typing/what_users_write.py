@@ -10,6 +10,8 @@ import trio
 from p2p import Connection, Host, Identity, Multiaddr, PeerId, Stream
 from p2p.abc import Handler, HostView, ProtocolId, Service
 from p2p.events import Event
+from p2p.peerstore import Peerstore
+from p2p.peerstore.sqlite import SQLitePeerstore
 
 
 async def handler(stream: Stream) -> int:
@@ -56,3 +58,15 @@ async def a_program(peer: PeerId) -> None:
         async with host.events() as events:
             async for event in events:
                 assert_type(event, Event)
+
+
+async def a_program_that_remembers(peer: PeerId) -> None:
+    async with (
+        SQLitePeerstore("peers.db") as peerstore,
+        Host(Identity.generate(), peerstore=peerstore) as host,
+    ):
+        assert_type(peerstore, SQLitePeerstore)
+        assert_type(host.peerstore, Peerstore)
+        assert_type(peerstore.addrs(peer, now=trio.current_time()), tuple[Multiaddr, ...])
+        assert_type(peerstore.metadata(peer), Mapping[str, bytes])
+        await peerstore.flush()
