@@ -30,10 +30,12 @@ from p2p.protocols.fetch import Fetch
 from p2p.protocols.identify import Identify
 from p2p.protocols.perf import Perf
 from p2p.protocols.ping import Ping
+from p2p.protocols.share import Share
 from p2p.transports.tcp import TCP
 from tests.attacks import lifts
 from tests.attacks.control import CONTROL_TASK, answer_commands
 from tests.attacks.measuring import LogWatch, StepWatch, open_descriptors, slowness
+from tests.attacks.shared import SECRET, Zeros
 
 ADDRESS_SPACE = 1 << 30
 #: What is watched of its log; patched (as ``__main__:LOG_LEVEL``) where the subject is the log.
@@ -257,7 +259,7 @@ async def main(config: dict[str, Any], watch: StepWatch, log: LogWatch) -> None:
         transports=[TCP()],
         muxers=[Yamux(limits.yamux), Mplex(limits.mplex)],
         listen=["/ip4/127.0.0.1/tcp/0"],
-        services=[Identify(), Ping(), Echo(), Perf(), Fetch({b"": find_nothing})],
+        services=[Identify(), Ping(), Echo(), Perf(), Fetch({b"": find_nothing}), Share({SECRET: Zeros()})],
         limits=limits,
     )
     async with host:
