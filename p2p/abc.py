@@ -17,6 +17,7 @@ import trio
 
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import Limits
+from p2p.resources.memory import UNACCOUNTED, MemoryGrant
 from p2p.wire.addresses import Multiaddr
 
 if TYPE_CHECKING:
@@ -203,7 +204,9 @@ class Muxer(Protocol):
     @property
     def protocol(self) -> ProtocolId: ...
 
-    def session(self, role: Role, *, now: float) -> MuxerSession: ...
+    def session(self, role: Role, *, now: float, memory: MemoryGrant = UNACCOUNTED) -> MuxerSession:
+        """``memory`` is asked before a stream begins, for what it may receive, and before a window grows."""
+        ...
 
 
 # --- connections and streams --------------------------------------------------------------------------
@@ -355,8 +358,12 @@ class Incoming(trio.abc.AsyncResource):
     def remote_addr(self) -> Multiaddr: ...
 
     @abstractmethod
-    async def upgrade(self) -> Connection:
-        """Raises ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``; then it is closed."""
+    async def upgrade(self, *, memory: MemoryGrant = UNACCOUNTED) -> Connection:
+        """The connection, which holds no more than ``memory`` grants.
+
+        Raises ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``, and ``ResourceLimitExceeded`` of
+        ``memory``; then it is closed.
+        """
 
 
 class Listener(trio.abc.AsyncResource):
@@ -380,8 +387,11 @@ class Transport(Protocol):
 
     def can_listen(self, addr: Multiaddr) -> bool: ...
 
-    async def dial(self, addr: Multiaddr, *, peer: PeerId | None) -> Connection:
-        """Raises ``OSError``, ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``.
+    async def dial(
+        self, addr: Multiaddr, *, peer: PeerId | None, memory: MemoryGrant = UNACCOUNTED
+    ) -> Connection:
+        """A connection, which holds no more than ``memory`` grants. Raises ``ResourceLimitExceeded``,
+        ``OSError``, ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``.
 
         The connection's pump is not running yet: the caller runs it. Cancelled: the socket is closed.
         """

@@ -108,9 +108,6 @@ class YamuxLimits(MuxerLimits):
     initial_window: int = 256 * KIB
     #: How far the tuner opens a receive window (go-libp2p's yamux transport).
     max_window: int = 16 * MIB
-    #: What the tuner may add to all windows of one session together: else each stream could be made to hold 16 MiB
-    #: (go: the memory limit of one connection).
-    max_window_growth: int = 32 * MIB
     #: What one DATA frame of ours carries (go-yamux: 64 KiB, less the header, so that it fits a Noise frame).
     max_frame: int = 64 * KIB
     #: Streams opened and not yet acknowledged (yamux spec, "ACK backlog": 256).

@@ -264,7 +264,7 @@ class Flight:
                 if takes_descriptor(addr):
                     socket = self.resources.attempt()
                 with trio.move_on_after(self._limits.dial_address):
-                    connection = await transport.dial(addr, peer=self.peer)
+                    connection = await transport.dial(addr, peer=self.peer, memory=self.resources)
                 if connection is None:
                     raise trio.TooSlowError(f"no connection within {self._limits.dial_address:g} seconds")
                 if self.winner is None:

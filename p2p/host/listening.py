@@ -103,8 +103,9 @@ class Accepting:
         with scope:
             try:
                 with contain(self._strangers, "upgrade") as outcome:
-                    with upgrading:
-                        connection = await incoming.upgrade()
+                    if not scope.closed:  # nor has it made room before it began
+                        with upgrading:
+                            connection = await incoming.upgrade(memory=scope)
                     self._pending.pop(upgrading, None)
                     if connection is None or scope.closed:
                         raise trio.TooSlowError("the upgrade took too long, or had to make room")

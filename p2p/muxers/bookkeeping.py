@@ -70,6 +70,7 @@ class Bookkeeper(ABC, Generic[S]):
                 self._streams.fin_written(stream)
             ended.clear()
             n = self._queue.write_control(out, n, now)
+        self._queue.give_back()
         return n
 
     @property
@@ -102,12 +103,16 @@ class Bookkeeper(ABC, Generic[S]):
             data = data[:max_bytes]
             del books.received[:max_bytes]
         self._took(books, now)
+        if books.over:
+            self._streams.settle(books)
         return data
 
     def unread_negotiation(self, stream: SessionStream, n: int, now: float) -> None:
         books = self._books(stream)
         del books.received[:n]
         self._took(books, now)
+        if books.over:
+            self._streams.settle(books)
 
     def send_eof(self, stream: SessionStream) -> None:
         books = self._books(stream)
@@ -121,9 +126,11 @@ class Bookkeeper(ABC, Generic[S]):
         books.received = bytearray()
         self._stops_reading(books)
         if books.over or books.abandoned:
+            self._streams.settle(books)
             return
         books.abandoned = True
         books.takes_data = False
+        self._streams.settle(books)
         self.send_eof(books)
         self._streams.linger(books, now)
         if unread:
@@ -131,7 +138,10 @@ class Bookkeeper(ABC, Generic[S]):
 
     def reset(self, stream: SessionStream, code: int = 0) -> None:
         books = self._books(stream)
-        if not books.over:
+        if books.over:
+            books.received = bytearray()
+            self._streams.settle(books)
+        else:
             self._streams.reset(books, code)
             self._stops_reading(books)
 

@@ -27,6 +27,7 @@ class StreamBooks:
         "overflowed",
         "pending",
         "received",
+        "reserved",
         "reset_after_fin",
         "reset_code",
         "seen",
@@ -50,6 +51,8 @@ class StreamBooks:
         self.unknown = not inbound
 
         self.received = bytearray()
+        #: Bytes of memory granted for what it receives.
+        self.reserved = 0
         #: Whether DATA is appended: the remote knows the stream, has not ended it, and somebody reads it.
         self.takes_data = inbound
         self.eof_received = False

@@ -41,6 +41,7 @@ from p2p.muxers.session import MuxerSession, SessionStream, Touched
 from p2p.muxers.stream import MuxedStream
 from p2p.muxers.waiting import Waiters
 from p2p.negotiation.multistream import Dialer, Responder
+from p2p.resources.memory import Allowance
 from p2p.wire.addresses import Multiaddr
 
 
@@ -50,6 +51,7 @@ class MuxedConnection(Connection):
     ``leftover``: sealed bytes received with the end of the handshake; ``opened``: plaintext that came with the muxer's
     negotiation; ``unsent``: handshake bytes still to go out first. With ``preface`` the muxer was proposed lazily: what
     it says is the first plaintext sent, its answer the first received, and ``refused`` is called when that is no.
+    ``memory`` is what the session holds, and is given back when the connection is over.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class MuxedConnection(Connection):
         preface: Dialer | None = None,
         refused: Callable[[], None] | None = None,
         limited: bool = False,
+        memory: Allowance | None = None,
     ) -> None:
         self._raw = raw
         self._local_peer = local_peer
@@ -77,6 +80,7 @@ class MuxedConnection(Connection):
         self._direction = Direction.OUTBOUND if role is Role.DIALER else Direction.INBOUND
         self._limited = limited
         self._refused = refused
+        self._memory = memory or Allowance()
         self._inbox = Inbox(channel, session, sealed=leftover, opened=opened, preface=preface)
         self._outbox = Outbox(
             raw, channel, session, prefix=unsent, preface=preface.data_to_send() if preface else b""
@@ -452,6 +456,7 @@ class MuxedConnection(Connection):
         finally:
             self.abort()
             if self._ending.scope is None:
+                self._memory.close()
                 await self._raw.aclose()
         await trio.lowlevel.checkpoint()
 
@@ -468,4 +473,5 @@ class MuxedConnection(Connection):
             self.session.close(NORMAL_TERMINATION)
             self.flush()
         self._lose(self._ending.reason)
+        self._memory.close()
         await self._ending.close_socket()

@@ -13,9 +13,12 @@ from typing import Generic, TypeVar
 from p2p.errors import LocalProtocolError
 from p2p.limits import MuxerLimits
 from p2p.muxers.books import StreamBooks
+from p2p.resources.memory import MemoryGrant
 
 S = TypeVar("S", bound=StreamBooks)
 
+#: Bytes that may be copied without asking for memory: they are granted with the connection.
+COPIED_AT_FIRST = 64 * 1024
 #: A buffer smaller than this is not written to: headers would be most of it.
 MIN_ROOM = 64
 
@@ -23,10 +26,13 @@ MIN_ROOM = 64
 class SendQueue(ABC, Generic[S]):
     """What one session has to write."""
 
-    __slots__ = ("_max_copied", "copied", "only_goodbye", "ready")
+    __slots__ = ("_granted", "_max_copied", "_memory", "copied", "only_goodbye", "ready")
 
-    def __init__(self, limits: MuxerLimits) -> None:
+    def __init__(self, limits: MuxerLimits, memory: MemoryGrant) -> None:
+        self._memory = memory
         self._max_copied = limits.send_buffers
+        #: How much of that there is memory for now.
+        self._granted = min(COPIED_AT_FIRST, limits.send_buffers)
         self.ready: OrderedDict[S, None] = OrderedDict()
         #: Bytes copied from applications and not yet framed, of all streams.
         self.copied = 0
@@ -62,7 +68,7 @@ class SendQueue(ABC, Generic[S]):
     def send(self, stream: S, data: memoryview) -> int:
         """Copy what fits whole, or hold it; see :meth:`p2p.muxers.session.MuxerSession.send`."""
         size = len(data)
-        if size <= stream.send_room and self.copied + size <= self._max_copied:
+        if size <= stream.send_room and self._room_for(size) == size:
             return self._copy(stream, data, size)
         _check_sending(stream)
         if stream.held is not None:
@@ -73,7 +79,23 @@ class SendQueue(ABC, Generic[S]):
 
     def send_copy(self, stream: S, data: memoryview) -> int:
         """Copy what fits, of this stream and of all."""
-        return self._copy(stream, data, min(len(data), stream.send_room, self._max_copied - self.copied))
+        return self._copy(stream, data, self._room_for(min(len(data), stream.send_room)))
+
+    def _room_for(self, size: int) -> int:
+        """How much of that may be copied: all, or as much as there is memory for."""
+        wanted = self.copied + size
+        if wanted <= self._granted:
+            return size
+        more = min(max(wanted, self._granted + COPIED_AT_FIRST), self._max_copied) - self._granted
+        if more and self._memory.reserve(more):
+            self._granted += more
+        return min(size, self._granted - self.copied)
+
+    def give_back(self) -> None:
+        """Everything was framed: let go of the memory for more than a little."""
+        if self._granted > COPIED_AT_FIRST and not self.copied:
+            self._memory.release(self._granted - COPIED_AT_FIRST)
+            self._granted = COPIED_AT_FIRST
 
     def _copy(self, stream: S, data: memoryview, size: int) -> int:
         _check_sending(stream)

@@ -146,7 +146,8 @@ class MuxerSession(Protocol):
     def open_stream(self) -> SessionStream:
         """Open a stream; its opening leaves with the first frame gathered for it.
 
-        Raises ``LocalProtocolError`` when ``can_open`` is false: also after either side's goodbye, and out of ids.
+        Raises ``ResourceLimitExceeded`` when there is no memory for what it may receive, and
+        ``LocalProtocolError`` when ``can_open`` is false: also after either side's goodbye, and out of ids.
         """
         ...
 

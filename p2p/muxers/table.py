@@ -13,6 +13,7 @@ from p2p.limits import MuxerLimits
 from p2p.muxers.ids import RecentIds
 from p2p.muxers.sending import S, SendQueue
 from p2p.resources.bucket import TokenBucket
+from p2p.resources.memory import MemoryGrant
 
 
 class StreamTable(Generic[S]):
@@ -22,6 +23,8 @@ class StreamTable(Generic[S]):
         "_budget",
         "_linger",
         "_max_inbound",
+        "_memory",
+        "_per_stream",
         "_queue",
         "answered",
         "inbound",
@@ -29,8 +32,13 @@ class StreamTable(Generic[S]):
         "live",
     )
 
-    def __init__(self, limits: MuxerLimits, queue: SendQueue[S], now: float) -> None:
+    def __init__(
+        self, limits: MuxerLimits, queue: SendQueue[S], now: float, memory: MemoryGrant, per_stream: int
+    ) -> None:
+        """``per_stream`` bytes of ``memory`` are what each stream may receive at first."""
         self._queue = queue
+        self._memory = memory
+        self._per_stream = per_stream
         self._max_inbound = limits.max_inbound_streams
         self._linger = limits.closed_linger
         self._budget = TokenBucket(limits.reset_rate, limits.reset_burst, now)
@@ -44,13 +52,17 @@ class StreamTable(Generic[S]):
 
     # --- beginning ------------------------------------------------------------------------------------
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the remote may open one more."""
-        return self.inbound < self._max_inbound
+    def make_room(self) -> bool:
+        """Whether the remote may open one more; then the memory for it is reserved, and it is to be added."""
+        return self.inbound < self._max_inbound and self._memory.reserve(self._per_stream)
+
+    def require_room(self) -> None:
+        """The same for one of ours. Raises ``ResourceLimitExceeded``."""
+        self._memory.require(self._per_stream)
 
     def add(self, stream: S) -> S:
-        """A stream begins."""
+        """A stream begins, with the memory that was reserved for it."""
+        stream.reserved = self._per_stream
         self.live[stream.key] = stream
         if stream.inbound:
             self.inbound += 1
@@ -68,6 +80,13 @@ class StreamTable(Generic[S]):
         self._queue.forget(stream)
         if stream.inbound:
             self.inbound -= 1
+        self.settle(stream)
+
+    def settle(self, stream: S) -> None:
+        """Give back the memory of a stream that receives no more, and that nothing is left to be read of."""
+        if stream.reserved and not stream.received and (stream.over or stream.abandoned):
+            self._memory.release(stream.reserved)
+            stream.reserved = 0
 
     def reset(self, stream: S, code: int) -> None:
         """End a live stream by a reset, dropping what is buffered both ways."""

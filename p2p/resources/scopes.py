@@ -106,7 +106,7 @@ class StreamScope(Held):
 
 
 class ConnectionScope(Held):
-    """One connection, from before it is made until after it is gone. What its muxer reserves memory with."""
+    """One connection, from before it is made until after it is gone. A :class:`p2p.resources.memory.MemoryGrant`."""
 
     __slots__ = (
         "_evict",
@@ -232,6 +232,10 @@ class ConnectionScope(Held):
     def attempt(self) -> Attempt:
         """One more socket for the dial. Raises ``ResourceLimitExceeded``."""
         return Attempt((self.system,) if self._transient is None else (self.system, self._transient))
+
+    def require(self, n: int) -> None:
+        """``n`` more bytes of memory. Raises ``ResourceLimitExceeded``."""
+        self.charge(((MEMORY, n),))
 
     def reserve(self, n: int, *, nice_to_have: bool = False) -> bool:
         """``n`` more bytes of memory, or none; ``nice_to_have`` ones leave room for what is needed."""

@@ -29,10 +29,16 @@ from p2p.errors import HandshakeFailed, NoCommonProtocol
 from p2p.identity import PeerId
 from p2p.limits import Limits
 from p2p.muxers.connection import MuxedConnection
+from p2p.muxers.scratch import SCRATCH_SIZE
+from p2p.muxers.sending import COPIED_AT_FIRST
 from p2p.negotiation.multistream import Dialer
 from p2p.negotiation.select import RawHandshake, propose, respond
+from p2p.resources.memory import UNACCOUNTED, Allowance, MemoryGrant
 from p2p.transports.sealed import SealedRaw
 from p2p.wire.addresses import Multiaddr
+
+#: What every connection may hold, from its handshake on: sealed bytes that the socket refused, and a little to send.
+CONNECTION_MEMORY = SCRATCH_SIZE + COPIED_AT_FIRST
 
 
 class Upgraded:
@@ -74,30 +80,35 @@ class Upgraded:
         task_status.started()
         await trio.lowlevel.checkpoint()
 
-    async def dial(self, addr: Multiaddr, *, peer: PeerId | None) -> MuxedConnection:
+    async def dial(
+        self, addr: Multiaddr, *, peer: PeerId | None, memory: MemoryGrant = UNACCOUNTED
+    ) -> MuxedConnection:
         """Connect and upgrade; ``peer`` is whom to expect (None: whoever answers).
 
         Raises ``OSError``, ``SecurityError``, ``NegotiationError``, ``RemoteProtocolError``, ``trio.TooSlowError``
-        (``limits.connect``, ``limits.upgrade``), ``trio.BrokenResourceError``. Cancelled: the socket is closed.
+        (``limits.connect``, ``limits.upgrade``), ``trio.BrokenResourceError``, ``ResourceLimitExceeded`` (of
+        ``memory``). Cancelled: the socket is closed.
         """
         key = peer or addr
         if key not in self._refusals:
             try:
-                return await self._dial(addr, peer, lazy=True)
+                return await self._dial(addr, peer, memory, lazy=True)
             except NoCommonProtocol:
                 self._remember_refusal(key)
-        return await self._dial(addr, peer, lazy=False)
+        return await self._dial(addr, peer, memory, lazy=False)
 
-    async def _dial(self, addr: Multiaddr, peer: PeerId | None, *, lazy: bool) -> MuxedConnection:
+    async def _dial(
+        self, addr: Multiaddr, peer: PeerId | None, memory: MemoryGrant, *, lazy: bool
+    ) -> MuxedConnection:
         with trio.fail_after(self._limits.connect):
             raw = await self._transport.dial(addr)
         return await self._within_limits(
-            raw, lambda: self._upgrade_dialed(raw, peer, peer or addr, lazy=lazy)
+            raw, memory, lambda own: self._upgrade_dialed(raw, peer, peer or addr, own, lazy=lazy)
         )
 
-    async def accept(self, raw: RawStream) -> MuxedConnection:
+    async def accept(self, raw: RawStream, memory: MemoryGrant = UNACCOUNTED) -> MuxedConnection:
         """Upgrade an accepted raw stream. Raises as ``dial`` does, and closes it unless a connection came of it."""
-        return await self._within_limits(raw, lambda: self._upgrade_accepted(raw))
+        return await self._within_limits(raw, memory, lambda own: self._upgrade_accepted(raw, own))
 
     def _remember_refusal(self, key: PeerId | Multiaddr) -> None:
         self._refusals[key] = None
@@ -105,20 +116,32 @@ class Upgraded:
             self._refusals.popitem(last=False)
 
     async def _within_limits(
-        self, raw: RawStream, upgrade: Callable[[], Awaitable[MuxedConnection]]
+        self,
+        raw: RawStream,
+        memory: MemoryGrant,
+        upgrade: Callable[[Allowance], Awaitable[MuxedConnection]],
     ) -> MuxedConnection:
         connection = None
+        own = Allowance(memory)
         try:
+            own.require(CONNECTION_MEMORY)
             with trio.fail_after(self._limits.upgrade):
-                connection = await upgrade()
+                connection = await upgrade(own)
         finally:
             if connection is None:
+                own.close()
                 with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
                     await raw.aclose()
         return connection
 
     async def _upgrade_dialed(
-        self, raw: RawStream, peer: PeerId | None, key: PeerId | Multiaddr, *, lazy: bool
+        self,
+        raw: RawStream,
+        peer: PeerId | None,
+        key: PeerId | Multiaddr,
+        memory: Allowance,
+        *,
+        lazy: bool,
     ) -> MuxedConnection:
         handshake = RawHandshake(raw)
         offered = tuple(self._security)
@@ -132,7 +155,7 @@ class Upgraded:
             # Every security checks this; a peer that is not the one dialed must not pass if one forgets.
             raise HandshakeFailed(f"{chosen} let {secured.remote_peer} through for {peer}")
         if secured.early_muxer is not None:
-            return self._connection(raw, secured, Role.DIALER, secured.early_muxer)
+            return self._connection(raw, secured, Role.DIALER, secured.early_muxer, memory)
         muxers = tuple(self._muxers)
         # A refusal ends the connection, so with a choice there is a question first.
         if lazy and len(muxers) == 1:
@@ -142,6 +165,7 @@ class Upgraded:
                 secured,
                 Role.DIALER,
                 muxers[0],
+                memory,
                 preface=preface,
                 refused=lambda: self._remember_refusal(key),
             )
@@ -149,10 +173,10 @@ class Upgraded:
         inner = RawHandshake(sealed)
         muxer = await propose(inner, muxers, lazy=False, limits=self._limits.negotiation)
         return self._connection(
-            raw, sealed.rest_of(secured), Role.DIALER, muxer, opened=inner.take_leftover()
+            raw, sealed.rest_of(secured), Role.DIALER, muxer, memory, opened=inner.take_leftover()
         )
 
-    async def _upgrade_accepted(self, raw: RawStream) -> MuxedConnection:
+    async def _upgrade_accepted(self, raw: RawStream, memory: Allowance) -> MuxedConnection:
         handshake = RawHandshake(raw)
         chosen = await respond(
             handshake,
@@ -164,14 +188,14 @@ class Upgraded:
             handshake, role=Role.RESPONDER, peer=None, muxers=tuple(self._muxers)
         )
         if secured.early_muxer is not None:
-            return self._connection(raw, secured, Role.RESPONDER, secured.early_muxer)
+            return self._connection(raw, secured, Role.RESPONDER, secured.early_muxer, memory)
         sealed = SealedRaw(raw, secured.channel, leftover=secured.leftover, unsent=secured.unsent)
         inner = RawHandshake(sealed)
         muxer = await respond(
             inner, self._muxers.__contains__, lambda: tuple(self._muxers), limits=self._limits.negotiation
         )
         return self._connection(
-            raw, sealed.rest_of(secured), Role.RESPONDER, muxer, opened=inner.take_leftover()
+            raw, sealed.rest_of(secured), Role.RESPONDER, muxer, memory, opened=inner.take_leftover()
         )
 
     def _connection(
@@ -180,6 +204,7 @@ class Upgraded:
         secured: Secured,
         role: Role,
         muxer: ProtocolId,
+        memory: Allowance,
         *,
         opened: bytes = b"",
         preface: Dialer | None = None,
@@ -188,7 +213,7 @@ class Upgraded:
         return MuxedConnection(
             raw,
             secured.channel,
-            self._muxers[muxer].session(role, now=trio.current_time()),
+            self._muxers[muxer].session(role, now=trio.current_time(), memory=memory),
             local_peer=self._local_peer,
             remote_peer=secured.remote_peer,
             remote_key=secured.remote_key,
@@ -199,6 +224,7 @@ class Upgraded:
             unsent=secured.unsent,
             preface=preface,
             refused=refused,
+            memory=memory,
         )
 
     @asynccontextmanager
@@ -238,8 +264,8 @@ class _Accepted(Incoming):
     def remote_addr(self) -> Multiaddr:
         return self._raw.remote_addr
 
-    async def upgrade(self) -> MuxedConnection:
-        return await self._upgraded.accept(self._raw)
+    async def upgrade(self, *, memory: MemoryGrant = UNACCOUNTED) -> MuxedConnection:
+        return await self._upgraded.accept(self._raw, memory)
 
     async def aclose(self) -> None:
         await self._raw.aclose()

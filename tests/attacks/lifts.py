@@ -107,8 +107,8 @@ def skipping(open_into: Callable[..., tuple[int, int]]) -> Callable[..., tuple[i
 def to_anybody(dial: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """A dial that does not say whom it expects: ``Upgraded.dial``."""
 
-    async def dial_anybody(transport: Any, addr: Any, *, peer: Any) -> Any:
-        return await dial(transport, addr, peer=None)
+    async def dial_anybody(transport: Any, addr: Any, *, peer: Any, **others: Any) -> Any:
+        return await dial(transport, addr, peer=None, **others)
 
     return dial_anybody
 

@@ -11,8 +11,15 @@ from tests.attacks.mplex import MPLEX, Mplex, opening
 from tests.machines.mplex_wire import MSG_I, NEW, RESET_R, message
 
 STREAMS = 100_000
-MOST = 256
+#: The memory of a connection in windows, less what every connection may hold.
+MOST = 126
+#: Scaled down, so that it comes before memory.
+FEW = 64
 PROMPT = 5.0
+KIB = 1024
+WINDOW = 256 * KIB
+ANY = {"memory": 1 << 50, "streams": 10**9, "inbound_streams": 10**9}
+ROWS = ["system", "peer", "connection", "protocol", "protocol_peer"]
 
 
 def openings(first: int, count: int) -> bytes:
@@ -40,10 +47,11 @@ async def test_row_07_stream_flood(attack):
 
 @pytest.mark.lifted(limits={"yamux": {"max_inbound_streams": 10**9}})
 async def test_row_07_as_many_as_there_may_be(attack):
-    """Below what ends the connection: 256 are open, 500 more are refused, and the connection goes on."""
-    async with attack(verdict=Verdict(rss=8 * MIB)) as scene:
+    """Below what ends the connection: 64 are open, 500 more are refused, and the connection goes on."""
+    limits = {"yamux": {"max_inbound_streams": FEW}}
+    async with attack(limits=limits, verdict=Verdict(rss=8 * MIB)) as scene:
         connection = await scene.secure()
-        await connection.send(openings(1, MOST + 500) + wire.header(wire.PING, wire.SYN, 0, 7))
+        await connection.send(openings(1, FEW + 500) + wire.header(wire.PING, wire.SYN, 0, 7))
         refused = 0
         with trio.fail_after(PROMPT):
             frame = await connection.receive_frame()
@@ -54,7 +62,7 @@ async def test_row_07_as_many_as_there_may_be(attack):
                 frame = await connection.receive_frame()
                 refused += frame is not None and bool(frame.flags & wire.RST)
         assert frame is not None and refused == 500
-        assert MOST <= (await scene.counters())["streams"] <= MOST + 10
+        assert FEW <= (await scene.counters())["streams"] <= FEW + 10
 
 
 @pytest.mark.lifted(limits={"mplex": {"max_inbound_streams": 10**9, "reset_burst": 10**9}})
@@ -82,13 +90,32 @@ async def test_row_07_mplex_stream_flood(attack, negotiated):
 
 @pytest.mark.lifted(limits={"mplex": {"max_inbound_streams": 10**9}})
 async def test_row_07_as_many_mplex_streams_as_there_may_be(attack):
-    """256 are open, 500 more are refused, and the connection goes on."""
-    async with attack() as scene:
+    """64 are open, 500 more are refused, and the connection goes on."""
+    async with attack(limits={"mplex": {"max_inbound_streams": FEW}}) as scene:
         mplex = Mplex(await scene.secure(muxer=MPLEX))
-        await mplex.send(b"".join(message(NEW, i) for i in range(MOST + 500)))
+        await mplex.send(b"".join(message(NEW, i) for i in range(FEW + 500)))
         refused = 0
         with trio.fail_after(PROMPT):
             while refused < 500 and (said := await mplex.receive()) is not None:
                 refused += said[0] == RESET_R
         assert refused == 500
-        assert MOST <= (await scene.counters())["streams"] <= MOST + 10
+        assert FEW <= (await scene.counters())["streams"] <= FEW + 10
+
+
+@pytest.mark.lifted(limits={"resources": dict.fromkeys(ROWS, ANY)})
+async def test_row_07_windows_that_nobody_reads(attack):
+    """A window full of bytes on each stream: those that there is no memory for are refused before they hold any."""
+    async with attack(verdict=Verdict(rss=40 * MIB)) as scene:
+        connection = await scene.secure()
+        negotiated = len(wire.token("/multistream/1.0.0") + wire.token("/attacks/hang"))
+        with trio.fail_after(4 * PROMPT):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.receive_until_closed)
+                for stream in range(1, 2 * 256, 2):
+                    frames = wire.opening(stream, "/attacks/hang")
+                    frames += wire.data(stream, bytes(WINDOW - negotiated))
+                    assert await wire.send_until_closed(connection.raw, connection.seal(frames))
+                await connection.send(wire.header(wire.PING, wire.SYN, 0, 7))
+                await trio.sleep(1.0)
+                assert MOST - 5 <= (await scene.counters())["handlers"] <= MOST + 10
+                nursery.cancel_scope.cancel()

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from p2p.abc import Muxer, Role
+from p2p.errors import ResourceLimitExceeded
 from p2p.limits import MplexLimits, YamuxLimits
 from p2p.muxers.session import Touched
+from tests.machines.budget import Budget
 
 
 class End:
@@ -31,8 +33,9 @@ class End:
 class Side:
     """A session, its streams by key, and the bytes on their way to it."""
 
-    def __init__(self, muxer: Muxer, role: Role) -> None:
-        self.session: Any = muxer.session(role, now=0.0)
+    def __init__(self, muxer: Muxer, role: Role, memory: int) -> None:
+        self.memory = Budget(memory)
+        self.session: Any = muxer.session(role, now=0.0, memory=self.memory)
         self.ends: dict[int, End] = {}
         self.arriving = bytearray()
 
@@ -42,11 +45,14 @@ class SessionPair(RuleBasedStateMachine):
 
     muxer: Muxer
     limits: YamuxLimits | MplexLimits
+    #: What each side may hold, and what a stream takes of it at its beginning.
+    memory: int
+    per_stream: int
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.sides = (Side(self.muxer, Role.DIALER), Side(self.muxer, Role.RESPONDER))
+        self.sides = tuple(Side(self.muxer, role, self.memory) for role in Role)
         self.counter = 0
 
     def mirrored(self, key: int) -> int:
@@ -70,8 +76,14 @@ class SessionPair(RuleBasedStateMachine):
     def open(self, which: int) -> None:
         side = self.sides[which]
         if side.session.can_open:
-            stream = side.session.open_stream()
-            side.ends[stream.key] = End(stream)
+            full = side.memory.in_use + self.per_stream > self.memory
+            try:
+                stream = side.session.open_stream()
+            except ResourceLimitExceeded:
+                assert full
+            else:
+                assert not full
+                side.ends[stream.key] = End(stream)
 
     @precondition(some)
     @rule(data=st.data(), n=st.integers(1, 3000), copy=st.booleans())
@@ -187,8 +199,11 @@ class SessionPair(RuleBasedStateMachine):
             assert outgoing.copied == sum(len(stream.pending) for stream in live) <= self.limits.send_buffers
             assert set(outgoing.ready) == {stream for stream in live if stream.sendable}
             assert set(table.lingering) <= set(table.live)
+            assert side.memory.in_use == sum(end.stream.reserved for end in side.ends.values())
             for end in side.ends.values():
                 stream = end.stream
+                # What may come, and what may be read still, is paid for.
+                assert stream.reserved or (not stream.received and (stream.over or stream.abandoned))
                 assert stream.over == (stream.key not in table.live)
                 assert len(stream.pending) <= self.limits.send_buffer
                 if stream.over:
@@ -250,5 +265,6 @@ class SessionPair(RuleBasedStateMachine):
             assert side.session.live_streams == side.session._table.inbound == 0
             assert not side.session._table.lingering
             assert side.session._outgoing.empty
+            assert side.memory.in_use == 0
             assert not side.session.congested
             assert all(end.stream.held is None for end in side.ends.values())

@@ -30,6 +30,8 @@ LIMITS = replace(
 class Pair(SessionPair):
     muxer = Mplex(LIMITS)
     limits = LIMITS
+    memory = 5 * LIMITS.receive_buffer
+    per_stream = LIMITS.receive_buffer
 
     def mirrored(self, key: int) -> int:
         return key ^ 1

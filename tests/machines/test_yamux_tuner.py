@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,9 @@ from p2p.abc import Role
 from p2p.limits import MIB, YamuxLimits
 from p2p.muxers.session import Touched
 from p2p.muxers.yamux import Yamux, YamuxSession, YamuxStream
+from p2p.resources.ledger import NICE_TO_HAVE
+from p2p.resources.memory import UNACCOUNTED, MemoryGrant
+from tests.machines.budget import Budget
 
 LIMITS = YamuxLimits()
 TICK = 0.001
@@ -49,11 +51,12 @@ class World:
         streams: int = 1,
         limits: YamuxLimits = LIMITS,
         opener: Role = Role.DIALER,
+        memory: MemoryGrant = UNACCOUNTED,
     ) -> None:
         self.now = 0.0
         muxer = Yamux(limits)
         near = muxer.session(Role.DIALER, now=0.0)
-        far = muxer.session(Role.RESPONDER, now=0.0)
+        far = muxer.session(Role.RESPONDER, now=0.0, memory=memory)
         self.sender, self.receiver = (near, far) if opener is Role.DIALER else (far, near)
         self.out, self.back = Link(bandwidth, round_trip), Link(bandwidth, round_trip)
         self.data = memoryview(bytes(MIB))
@@ -130,14 +133,15 @@ def test_a_reader_that_stops_is_sent_no_more_than_its_window() -> None:
 
 
 def test_all_windows_of_a_session_share_one_growth() -> None:
-    limits = replace(LIMITS, max_window_growth=3 * MIB)
-    world = World(bandwidth=125e6, round_trip=0.1, streams=8, limits=limits)
+    """As much as the memory granted allows of what is nice to have, and no more."""
+    budget = Budget(16 * MIB)
+    world = World(bandwidth=125e6, round_trip=0.1, streams=8, memory=budget)
     world.run(1.0)
-    grown = sum(stream.receive_window - limits.initial_window for stream in world.incoming)
-    assert grown == 3 * MIB
+    windows = sum(stream.receive_window for stream in world.incoming)
+    assert 5 * MIB < windows == budget.in_use <= NICE_TO_HAVE * 16 * MIB
     for stream in world.incoming:
         world.receiver.reset(stream)
-    assert world.receiver._table._growth_left == 3 * MIB
+    assert budget.in_use == 0
 
 
 def test_without_a_pong_nothing_grows() -> None:

@@ -25,6 +25,7 @@ from p2p.abc import (
 from p2p.errors import ConnectionLost, NoCommonProtocol, PeerIdMismatch, StreamReset
 from p2p.host import Host
 from p2p.identity import Identity, PeerId, PublicKey
+from p2p.resources.memory import UNACCOUNTED, MemoryGrant
 from p2p.wire.addresses import Multiaddr
 
 Hook = Callable[[], Awaitable[object]]
@@ -70,7 +71,9 @@ class FakeTransport(Transport):
 
     can_listen = can_dial
 
-    async def dial(self, addr: Multiaddr, *, peer: PeerId | None) -> Connection:
+    async def dial(
+        self, addr: Multiaddr, *, peer: PeerId | None, memory: MemoryGrant = UNACCOUNTED
+    ) -> Connection:
         self.network.dialed.append(addr)
         await self.network.before_dial.get(addr, trio.lowlevel.checkpoint)()
         listener = self.network.listeners.get(addr)
@@ -145,7 +148,7 @@ class FakeIncoming(Incoming):
     def remote_addr(self) -> Multiaddr:
         return self.connection.remote_addr
 
-    async def upgrade(self) -> Connection:
+    async def upgrade(self, *, memory: MemoryGrant = UNACCOUNTED) -> Connection:
         done = False
         try:
             await self.network.before_upgrade()

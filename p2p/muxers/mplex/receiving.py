@@ -152,7 +152,7 @@ class Receiver:
         table = self._table
         if stream is not None or not table.remote_ids.open(stream_id):
             raise _violation("a new stream's id", NEW_STREAM, stream_id, length)
-        if self.closed_by_us or not table.has_room:
+        if self.closed_by_us or not table.make_room():
             table.refuse(key_of(stream_id, inbound=True), now)
         else:
             self._touch(table.accept(stream_id), Touched.OPENED)

@@ -12,6 +12,7 @@ from p2p.limits import MplexLimits
 from p2p.muxers.mplex.frames import CLOSE, MAX_HEADER, NEW_STREAM, RESET, header
 from p2p.muxers.mplex.stream import MplexStream
 from p2p.muxers.sending import MIN_ROOM, SendQueue
+from p2p.resources.memory import MemoryGrant
 from p2p.wire import varint
 
 _NO_BODY = b"\0"
@@ -22,8 +23,8 @@ class Outgoing(SendQueue[MplexStream]):
 
     __slots__ = ("_max_body", "_max_control", "_resets")
 
-    def __init__(self, limits: MplexLimits) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: MplexLimits, memory: MemoryGrant) -> None:
+        super().__init__(limits, memory)
         self._max_body = limits.max_own_message
         self._max_control = limits.max_control_frames
         self._resets: deque[bytes] = deque()

@@ -18,6 +18,7 @@ from p2p.muxers.mplex.sending import Outgoing
 from p2p.muxers.mplex.stream import MplexStream
 from p2p.muxers.mplex.table import MplexTable
 from p2p.muxers.session import SessionStream
+from p2p.resources.memory import UNACCOUNTED, MemoryGrant
 
 PROTOCOL = ProtocolId("/mplex/6.7.0")
 
@@ -34,8 +35,8 @@ class Mplex:
     def protocol(self) -> ProtocolId:
         return PROTOCOL
 
-    def session(self, role: Role, *, now: float) -> MplexSession:
-        return MplexSession(self._limits, now)
+    def session(self, role: Role, *, now: float, memory: MemoryGrant = UNACCOUNTED) -> MplexSession:
+        return MplexSession(self._limits, now, memory)
 
 
 class MplexSession(Bookkeeper[MplexStream]):
@@ -46,10 +47,10 @@ class MplexSession(Bookkeeper[MplexStream]):
 
     __slots__ = ("_closed_by_remote", "_limits", "_outgoing", "_receiver", "_table")
 
-    def __init__(self, limits: MplexLimits, now: float) -> None:
+    def __init__(self, limits: MplexLimits, now: float, memory: MemoryGrant) -> None:
         self._limits = limits
-        self._outgoing = Outgoing(limits)
-        self._table = MplexTable(limits, self._outgoing, now)
+        self._outgoing = Outgoing(limits, memory)
+        self._table = MplexTable(limits, self._outgoing, now, memory)
         self._receiver = Receiver(limits, self._table)
         self._closed_by_remote: int | None = None
         super().__init__(MplexStream, self._table, self._outgoing)

@@ -10,6 +10,7 @@ from p2p.muxers.mplex.stream import MplexStream
 from p2p.muxers.session import Touched
 from p2p.muxers.table import StreamTable
 from p2p.resources.bucket import TokenBucket
+from p2p.resources.memory import MemoryGrant
 
 
 class MplexTable(StreamTable[MplexStream]):
@@ -17,8 +18,8 @@ class MplexTable(StreamTable[MplexStream]):
 
     __slots__ = ("_limits", "_next_id", "_patience", "_rationed", "_stalled_at", "overfull", "remote_ids")
 
-    def __init__(self, limits: MplexLimits, outgoing: Outgoing, now: float) -> None:
-        super().__init__(limits, outgoing, now)
+    def __init__(self, limits: MplexLimits, outgoing: Outgoing, now: float, memory: MemoryGrant) -> None:
+        super().__init__(limits, outgoing, now, memory, limits.receive_buffer)
         self._limits = limits
         self._next_id = 0
         self.remote_ids = RemoteIds(0, limits.max_inbound_streams, step=1)
@@ -36,7 +37,8 @@ class MplexTable(StreamTable[MplexStream]):
         return len(self.live) - self.inbound < self._limits.max_outbound_streams and self._next_id <= MAX_ID
 
     def open(self) -> MplexStream:
-        """A stream of ours."""
+        """A stream of ours. Raises ``ResourceLimitExceeded``."""
+        self.require_room()
         stream = MplexStream(self._next_id, inbound=False, limits=self._limits)
         self._next_id += 1
         return self.add(stream)

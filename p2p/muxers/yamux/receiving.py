@@ -186,7 +186,7 @@ class Receiver:
             raise _violation("no more than a window holds", kind, flags, stream_id, length)
         if not table.remote_ids.open(stream_id):
             raise _violation("a new stream's id", kind, flags, stream_id, length)
-        if self.closed_by_us or self.closed_by_remote is not None or not table.has_room:
+        if self.closed_by_us or self.closed_by_remote is not None or not table.make_room():
             table.refuse(stream_id, now)
             if kind == DATA:
                 self._discard(length)

@@ -23,6 +23,7 @@ from p2p.muxers.yamux.frames import (
 )
 from p2p.muxers.yamux.keepalive import KeepAlive
 from p2p.muxers.yamux.stream import YamuxStream
+from p2p.resources.memory import MemoryGrant
 
 
 class Outgoing(SendQueue[YamuxStream]):
@@ -38,8 +39,8 @@ class Outgoing(SendQueue[YamuxStream]):
         "pong",
     )
 
-    def __init__(self, limits: YamuxLimits, keepalive: KeepAlive) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: YamuxLimits, keepalive: KeepAlive, memory: MemoryGrant) -> None:
+        super().__init__(limits, memory)
         self._max_body = limits.max_frame - HEADER_SIZE
         self._max_control = limits.max_control_frames
         self._keepalive = keepalive

@@ -19,6 +19,7 @@ from p2p.muxers.yamux.sending import Outgoing
 from p2p.muxers.yamux.stream import YamuxStream
 from p2p.muxers.yamux.table import YamuxTable, check_code
 from p2p.muxers.yamux.window import due
+from p2p.resources.memory import UNACCOUNTED, MemoryGrant
 
 PROTOCOL = ProtocolId("/yamux/1.0.0")
 
@@ -35,8 +36,8 @@ class Yamux:
     def protocol(self) -> ProtocolId:
         return PROTOCOL
 
-    def session(self, role: Role, *, now: float) -> YamuxSession:
-        return YamuxSession(role, self._limits, now)
+    def session(self, role: Role, *, now: float, memory: MemoryGrant = UNACCOUNTED) -> YamuxSession:
+        return YamuxSession(role, self._limits, now, memory)
 
 
 class YamuxSession(Bookkeeper[YamuxStream]):
@@ -44,11 +45,11 @@ class YamuxSession(Bookkeeper[YamuxStream]):
 
     __slots__ = ("_goodbye", "_keepalive", "_limits", "_outgoing", "_receiver", "_table")
 
-    def __init__(self, role: Role, limits: YamuxLimits, now: float) -> None:
+    def __init__(self, role: Role, limits: YamuxLimits, now: float, memory: MemoryGrant) -> None:
         self._limits = limits
         self._keepalive = KeepAlive(limits, now)
-        self._outgoing = Outgoing(limits, self._keepalive)
-        self._table = YamuxTable(role, limits, self._outgoing, now)
+        self._outgoing = Outgoing(limits, self._keepalive, memory)
+        self._table = YamuxTable(role, limits, self._outgoing, now, memory)
         self._receiver = Receiver(limits, self._table, self._outgoing, self._keepalive)
         self._goodbye: int | None = None
         super().__init__(YamuxStream, self._table, self._outgoing)

@@ -12,14 +12,14 @@ from p2p.muxers.yamux.frames import MAX_U32
 from p2p.muxers.yamux.sending import Outgoing
 from p2p.muxers.yamux.stream import YamuxStream
 from p2p.muxers.yamux.window import tuned
+from p2p.resources.memory import MemoryGrant
 
 
 class YamuxTable(StreamTable[YamuxStream]):
-    """Live streams by id, the ids used, and what the tuner may still give."""
+    """Live streams by id, and the ids used."""
 
     __slots__ = (
         "_backlog",
-        "_growth_left",
         "_limits",
         "_next_id",
         "_outgoing",
@@ -27,8 +27,10 @@ class YamuxTable(StreamTable[YamuxStream]):
         "unacknowledged",
     )
 
-    def __init__(self, role: Role, limits: YamuxLimits, outgoing: Outgoing, now: float) -> None:
-        super().__init__(limits, outgoing, now)
+    def __init__(
+        self, role: Role, limits: YamuxLimits, outgoing: Outgoing, now: float, memory: MemoryGrant
+    ) -> None:
+        super().__init__(limits, outgoing, now, memory, limits.initial_window)
         self._limits = limits
         self._outgoing = outgoing
         # Yamux spec, "StreamID Field": the client, which is the dialer, uses odd ids.
@@ -39,7 +41,6 @@ class YamuxTable(StreamTable[YamuxStream]):
         self.unacknowledged = 0
         #: How many of them there may be now.
         self._backlog = min(limits.early_streams, limits.ack_backlog)
-        self._growth_left = limits.max_window_growth
 
     # --- beginning ------------------------------------------------------------------------------------
 
@@ -57,7 +58,8 @@ class YamuxTable(StreamTable[YamuxStream]):
         self._backlog = self._limits.ack_backlog
 
     def open(self) -> YamuxStream:
-        """A stream of ours."""
+        """A stream of ours. Raises ``ResourceLimitExceeded``."""
+        self.require_room()
         stream = YamuxStream(self._next_id, inbound=False, limits=self._limits, now=0.0)
         self._next_id += 2
         self.unacknowledged += 1
@@ -83,7 +85,6 @@ class YamuxTable(StreamTable[YamuxStream]):
 
     def end(self, stream: YamuxStream) -> None:
         super().end(stream)
-        self._growth_left += stream.receive_window - self._limits.initial_window
         if not stream.acknowledged:
             self.acknowledge(stream)
 
@@ -92,10 +93,10 @@ class YamuxTable(StreamTable[YamuxStream]):
         if not self._outgoing.update(stream):
             return
         window = stream.receive_window
-        stream.receive_window = tuned(
-            window, now - stream.granted_at, round_trip, self._growth_left, self._limits.max_window
-        )
-        self._growth_left -= stream.receive_window - window
+        growth = tuned(window, now - stream.granted_at, round_trip, self._limits.max_window) - window
+        if growth and self._memory.reserve(growth, nice_to_have=True):
+            stream.receive_window += growth
+            stream.reserved += growth
         stream.granted_at = now
 
 

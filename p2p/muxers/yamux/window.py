@@ -21,12 +21,12 @@ def due(window: int, credit: int, buffered: int) -> bool:
     return 2 * (window - credit - buffered) >= window
 
 
-def tuned(window: int, since_last: float, round_trip: float | None, growth_left: int, ceiling: int) -> int:
+def tuned(window: int, since_last: float, round_trip: float | None, ceiling: int) -> int:
     """The window from this grant on; ``since_last`` is the time since the grant before, in seconds.
 
-    Doubled when the reader keeps up with the sender, up to ``ceiling`` and by at most ``growth_left``. Without
-    a measured round trip nothing is known, and nothing changes.
+    Doubled when the reader keeps up with the sender, up to ``ceiling``. Without a measured round trip nothing is
+    known, and nothing changes.
     """
     if round_trip is None or since_last >= BUSY_ROUND_TRIPS * round_trip:
         return window
-    return max(window, min(2 * window, window + growth_left, ceiling))
+    return max(window, min(2 * window, ceiling))
