@@ -16,6 +16,7 @@ from p2p.identity import Identity, PeerId
 from p2p.limits import DEFAULT_LIMITS, NegotiationLimits, YamuxLimits
 from p2p.muxers.connection import MuxedConnection
 from p2p.muxers.yamux import Yamux
+from p2p.resources.memory import UNACCOUNTED
 from p2p.security.noise import Noise
 from p2p.testing.network import VirtualNetwork
 from p2p.testing.pairs import connection_pair, connections_over, stream_pair
@@ -203,7 +204,7 @@ async def test_a_muxer_is_negotiated_over_a_raw_stream_that_takes_few_bytes_at_o
             await (await responder.accept(raws[1])).run()
 
         nursery.start_soon(accept)
-        connection = await dialer._dial(Multiaddr("/memory/1"), None, lazy=False)
+        connection = await dialer._dial(Multiaddr("/memory/1"), None, UNACCOUNTED, lazy=False)
         nursery.start_soon(connection.run)
         await trio.testing.wait_all_tasks_blocked()
         assert not connection.closing
