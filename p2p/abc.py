@@ -253,8 +253,7 @@ class StreamRouter(Protocol):
         ...
 
     def ended(self, stream: Stream) -> None:
-        """A stream, in whichever direction, is over for this side: closed, reset, or failed. Called once."""
-        ...
+        """A stream of either direction is over for this side: closed, reset, or failed. Called once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,10 +358,9 @@ class Incoming(trio.abc.AsyncResource):
 
     @abstractmethod
     async def upgrade(self, *, memory: MemoryGrant = UNACCOUNTED) -> Connection:
-        """The connection, which holds no more than ``memory`` grants.
+        """Raises ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``; then it is closed.
 
-        Raises ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``, and ``ResourceLimitExceeded`` of
-        ``memory``; then it is closed.
+        The connection holds what ``memory`` grants; ``ResourceLimitExceeded`` when that is too little for any.
         """
 
 
@@ -390,8 +388,8 @@ class Transport(Protocol):
     async def dial(
         self, addr: Multiaddr, *, peer: PeerId | None, memory: MemoryGrant = UNACCOUNTED
     ) -> Connection:
-        """A connection, which holds no more than ``memory`` grants. Raises ``ResourceLimitExceeded``,
-        ``OSError``, ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``.
+        """Raises ``OSError``, ``SecurityError``, ``NegotiationError``, ``trio.BrokenResourceError``, and
+        ``ResourceLimitExceeded`` of ``memory``, which grants what the connection holds.
 
         The connection's pump is not running yet: the caller runs it. Cancelled: the socket is closed.
         """
@@ -470,11 +468,7 @@ class HostView(Protocol):
         ...
 
     def reserve_memory(self, stream: Stream, n: int) -> AbstractContextManager[None]:
-        """``n`` bytes that are held for a remote, from entering the context until it is left or the stream is over.
-
-        They are charged to the stream, its connection, peer, protocol and service, and to the host. Entering raises
-        ``ResourceLimitExceeded``: do it before there is something in memory.
-        """
+        """Charge ``n`` bytes, held for a remote, while the context lasts; see :class:`p2p.host.Host`."""
         ...
 
     def events(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Event]]: ...
