@@ -180,6 +180,7 @@ class SessionPair(RuleBasedStateMachine):
             assert session.closed_by_us
             assert not session.can_open
 
+    @rule()
     def exchange(self) -> None:
         """Write and deliver until both are silent."""
         while any(side.session.wants_write or side.arriving for side in self.sides):
