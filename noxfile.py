@@ -59,7 +59,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy, strictly: the package, and what its users would write."""
+    """mypy, strictly: the package, what its users would write, and what measures it."""
     install(session, "types")
     # multiaddr pulls it in; its stubs describe a Trio of long ago and hide the types Trio ships.
     session.run("python", "-m", "pip", "uninstall", "-q", "-y", "trio-typing")
@@ -68,6 +68,8 @@ def types(session: nox.Session) -> None:
     users += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/examples/*.py"))
     if users:
         session.run("mypy", "--strict", *users)
+    measuring = ("-p", "benchmarks.macro", "-p", "benchmarks.compare", "-m", "benchmarks.page")
+    session.run("mypy", "--strict", "--explicit-package-bases", *measuring)
 
 
 @nox.session(name="property")

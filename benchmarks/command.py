@@ -17,7 +17,9 @@ from benchmarks import implementations, machine, ratios, record
 from benchmarks.macro import imports, links, runner, virtual
 from benchmarks.macro.works import MPLEX, WORKS, Work, shrunk
 
-RESULTS = Path(__file__).resolve().parent / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PARTS = ROOT / ".cache" / "benchmarks"  # records of runs that were not whole
 IDLE = (200, 1000)  # connections
 LOOK = 3.0  # seconds of looking what else the machine does
 FILES = 16_384  # open files a process may want: two for each connection, and some
@@ -32,7 +34,8 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
     parser.add_argument("--peers", help="comma-separated, in place of all", default=",".join(names))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, once: only to see that it runs")
     parser.add_argument("--virtual", action="store_true", help="make no links, even where that is allowed")
-    parser.add_argument("--out", type=Path, help="the file to write, in place of one in benchmarks/results")
+    where = "the file to write, in place of one in benchmarks/results, or in .cache/benchmarks for a part"
+    parser.add_argument("--out", type=Path, help=where)
     flags = parser.parse_args(arguments)
     if not flags.quick:
         _raise_files()
@@ -58,7 +61,8 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
         },
         "works": works,
     }
-    out = flags.out or RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
+    whole = not flags.quick and not flags.only and flags.peers == parser.get_default("peers")
+    out = flags.out or (RESULTS if whole else PARTS) / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
     record.write(out, result)
     say(f"{out}, after {result['minutes']} minutes")
     problems = ratios.broken(result, timed=not flags.quick)

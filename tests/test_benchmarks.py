@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import machine, ratios, record
+from benchmarks import command, machine, ratios, record
 from benchmarks.command import main
 from benchmarks.macro import links
 from benchmarks.macro.works import WORKS
@@ -133,6 +133,7 @@ def test_every_asserted_ratio_is_of_a_work_there_is() -> None:
     assert {ratio.work for ratio in ratios.ASSERTED} <= {work.name for work in WORKS}
 
 
+@pytest.mark.timeout(240)  # a dozen processes are started
 def test_all_of_it_runs_between_two_processes(tmp_path: Path) -> None:
     out = tmp_path / "macro.json"
     assert main("macro", [], ["--quick", "--virtual", "--peers=floor,ours,nobody", f"--out={out}"]) == 0
@@ -147,6 +148,17 @@ def test_all_of_it_runs_between_two_processes(tmp_path: Path) -> None:
     assert works["bulk-64k"]["ours"]["cpu"]["dialer"] > 0
 
 
+@pytest.mark.timeout(240)
+def test_a_part_of_a_run_is_not_taken_for_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "whole")
+    monkeypatch.setattr(command, "PARTS", tmp_path / "parts")
+    assert main("macro", ["ours"], ["--quick", "--only=start"]) == 0
+    (written,) = tmp_path.rglob("*.json")
+    assert written.parent.name == "parts"
+    assert [work["name"] for work in record.read(written)["works"]] == ["start"]
+
+
+@pytest.mark.timeout(240)
 def test_a_link_is_made_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """Where the machine allows it; elsewhere the run says why not, and turns to the virtual network."""
     out = tmp_path / "linked.json"
