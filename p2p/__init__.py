@@ -19,6 +19,7 @@ from p2p.errors import (
     HostCrashed,
     InvalidAddress,
     InvalidKey,
+    InvalidLimits,
     InvalidPeerId,
     ListenError,
     LocalProtocolError,
@@ -37,11 +38,15 @@ from p2p.errors import (
 from p2p.host import Host
 from p2p.identity import Identity, PeerId
 from p2p.limits import DEFAULT_LIMITS, Limits
+from p2p.resources.amounts import UNLIMITED, Amounts
+from p2p.resources.table import ResourceLimits
 from p2p.wire.addresses import Multiaddr
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "UNLIMITED",
     "AllAttemptsFailed",
+    "Amounts",
     "Connection",
     "ConnectionLost",
     "Denied",
@@ -53,6 +58,7 @@ __all__ = [
     "Identity",
     "InvalidAddress",
     "InvalidKey",
+    "InvalidLimits",
     "InvalidPeerId",
     "Limits",
     "ListenError",
@@ -69,6 +75,7 @@ __all__ = [
     "ProtocolId",
     "RemoteProtocolError",
     "ResourceLimitExceeded",
+    "ResourceLimits",
     "SecurityError",
     "Service",
     "Stream",

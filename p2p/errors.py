@@ -52,6 +52,10 @@ class InvalidKey(P2PError, ValueError):
     """A private key, or the file that holds it, cannot be used: malformed, too weak, or readable by others."""
 
 
+class InvalidLimits(P2PError, ValueError):
+    """A file of limits cannot be used: it is not TOML, or has a name, a type or a number that makes no sense."""
+
+
 class NegotiationError(P2PError):
     """The two sides could not agree on a protocol."""
 

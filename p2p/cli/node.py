@@ -8,9 +8,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from p2p.abc import Service
 from p2p.cli.hosts import address
 from p2p.cli.id import identity_of
+from p2p.cli.limits_file import read_limits
 from p2p.cli.output import Output
 from p2p.events import AddressesChanged, Connected, Disconnected, Event, EventsLost, PeerIdentified
 from p2p.host import Host
+from p2p.limits import DEFAULT_LIMITS
 from p2p.peerstore import Peerstore
 from p2p.peerstore.sqlite import SQLitePeerstore
 from p2p.protocols.echo import Echo
@@ -45,10 +47,16 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
         metavar="FILE",
         help="where what is known of peers is kept; made when there is none (default: it is forgotten)",
     )
+    parser.add_argument(
+        "--limits",
+        metavar="FILE",
+        help="TOML: the limits that differ from the defaults, as 'resources.system.connections = 500'",
+    )
     return parser
 
 
 async def run(arguments: argparse.Namespace, output: Output) -> None:
+    limits = DEFAULT_LIMITS if arguments.limits is None else read_limits(arguments.limits)
     identity, _ = identity_of(arguments.key, "ed25519")
     listen = arguments.listen or [parse_user_addr("/ip4/127.0.0.1/tcp/0")]
     services: list[Service] = [Identify(), Ping(), Echo(), Perf()]
@@ -63,6 +71,7 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
             listen=listen,
             services=services,
             peerstore=peerstore,
+            limits=limits,
         ) as host,
         host.events() as events,
     ):

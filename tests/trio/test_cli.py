@@ -288,3 +288,18 @@ async def test_the_demonstration(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.decode().endswith("all is well\n")
     assert hashlib.sha256(path.read_bytes()).hexdigest() in ended.stdout.decode()
+
+
+async def test_a_node_keeps_to_the_limits_in_a_file(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[resources.system]\ninbound_connections = 0\n")
+    async with node("--limits", str(limits)) as (_, addr):
+        ended = await p2p("ping", addr, "-c", "1")
+        assert ended.returncode == 1
+    limits.write_text("[resources.system]\ninbound_connection = 0\n")
+    ended = await p2p("node", "--limits", str(limits))
+    assert ended.returncode == 1
+    assert "resources.system.inbound_connection: there is no such limit" in one_line(ended.stderr)
+    ended = await p2p("node", "--limits", str(tmp_path / "nowhere.toml"))
+    assert ended.returncode == 1
+    assert "nowhere.toml" in one_line(ended.stderr)
