@@ -96,6 +96,8 @@ HOSTILE = st.lists(
 @example({"t/../../outside": b"x"})
 @example({"t/link/x": b"x"})
 @example({"t": b"x"})
+@example({"": b"", "../../a": None})
+@example({"..": b""})
 def test_nothing_lands_elsewhere_whatever_the_manifest_says(tree: dict[str, bytes | None]) -> None:
     """Even with one that was never checked: names are refused before, and this is what stands behind that."""
     manifest, chunks = lying(tree)

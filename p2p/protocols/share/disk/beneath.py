@@ -1,7 +1,7 @@
 """Opening files and folders beneath a folder, and never outside: each name by itself, no symbolic link followed.
 
-Whatever stands in the folder, and whoever changes it meanwhile: what is opened is what the names lead to, step by step
-from an open descriptor. Blocking; descriptors are the caller's to close.
+Whatever stands in the folder, whoever changes it meanwhile, and whatever the names are: what is opened is what they
+lead to, step by step downwards from an open descriptor. Blocking.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ from typing import Final
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def plain(name: str) -> str:
+    """``name``, which is that of something in a folder. Raises ``NotPlain`` for one that leads elsewhere."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise NotPlain(name)
+    return name
+
+
 @contextmanager
 def open_folder(top: int, names: Sequence[str], *, make: bool = False) -> Iterator[int]:
     """A descriptor of the folder that ``names`` lead to from the descriptor ``top``; with no names, ``top``.
@@ -24,7 +31,7 @@ def open_folder(top: int, names: Sequence[str], *, make: bool = False) -> Iterat
     """
     at = top
     try:
-        for name in names:
+        for name in map(plain, names):
             if make:
                 try:
                     os.mkdir(name, dir_fd=at)
@@ -67,3 +74,10 @@ class NotRegular(OSError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is not a regular file")
+
+
+class NotPlain(OSError):
+    """A name that is none of something in a folder."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} is not the name of something in a folder")

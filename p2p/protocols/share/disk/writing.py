@@ -19,7 +19,7 @@ from typing import Final
 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import ShareLimits
-from p2p.protocols.share.disk.beneath import open_file, open_folder
+from p2p.protocols.share.disk.beneath import open_file, open_folder, plain
 from p2p.protocols.share.disk.scanning import Scan, Steps
 from p2p.protocols.share.errors import ShareError, TargetExists, TargetUnusable
 from p2p.protocols.share.manifest import Manifest
@@ -79,6 +79,7 @@ class Landing:
 
     def prepare(self) -> Steps:
         """Look at the target, take the working folder, and find out what it holds."""
+        plain(self._manifest.name)
         os.makedirs(self._directory, exist_ok=True)
         self._top = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if (yield from self._find_complete()):
