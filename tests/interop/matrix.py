@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,8 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "reference" / "interop.md"
 
 OTHERS = ("go", "rust", "js", "py")
-MUXERS = ("yamux",)
-PASSED, FAILED, NOT_RUN = "✓", "✗", "–"
+MUXERS = ("yamux", "mplex")
+PASSED, FAILED, CANNOT, NOT_RUN = "✓", "✗", "∅", "–"
 
 
 class Pair(NamedTuple):
@@ -57,10 +57,15 @@ class Matrix:
 
     cases: Sequence[Case]
     pairs: Sequence[Pair] = PAIRS
+    #: Cells that fail by the fault of the other, and why: each is seen to fail still.
+    cannot: Mapping[tuple[Pair, str], str] = field(default_factory=dict)
     _cells: dict[tuple[Pair, str], bool] = field(default_factory=dict)
 
     def record(self, pair: Pair, case: str, passed: bool) -> None:
-        """A cell ran. Raises ``ValueError`` for one that the matrix does not have, or that ran before."""
+        """A cell ran, and did what it should: pass, or fail where it cannot pass.
+
+        Raises ``ValueError`` for one that the matrix does not have, or that ran before.
+        """
         cell = (pair, case)
         if pair not in self.pairs or case not in [case.name for case in self.cases]:
             raise ValueError(f"no such cell: {cell}")
@@ -86,7 +91,8 @@ class Matrix:
     def _marks(self, case: Case, pairs: Sequence[Pair]) -> Iterable[str]:
         for pair in pairs:
             passed = self._cells.get((pair, case.name))
-            yield NOT_RUN if passed is None else PASSED if passed else FAILED
+            well = CANNOT if (pair, case.name) in self.cannot else PASSED
+            yield NOT_RUN if passed is None else well if passed else FAILED
 
     def as_text(self) -> str:
         """For a terminal."""
@@ -99,7 +105,7 @@ class Matrix:
             "",
             "This page is written by `nox -s interop`, which puts programs on other libp2p implementations and one",
             "on this package together, over TCP and Noise, with the one muxer that heads a table: the first of each",
-            "pair dials, the second responds. Every mark is a check that ran.",
+            "pair dials, the second responds. Every mark is a check that ran: one that must fail too.",
             "",
         ]
         for muxer in MUXERS:
@@ -111,7 +117,13 @@ class Matrix:
                 "",
             ]
         lines += [
-            f"{PASSED} passed, {FAILED} failed, {NOT_RUN} did not run; {self.ran} checks in all. The others are",
+            f"{PASSED} passed, {FAILED} failed, {NOT_RUN} did not run; {self.ran} checks in all.",
+            "",
+            f"{CANNOT} failed, as it must:",
+            "",
+            *(f"- {reason}" for reason in dict.fromkeys(self.cannot.values())),
+            "",
+            "The others are",
             "",
             *(f"- **{name}**: {version}" for name, version in versions),
             "",

@@ -23,7 +23,7 @@ from tests.interop.peer import Peer
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60, func_only=True)]
 
 
-@pytest.fixture(params=["ours", "go", "js"])
+@pytest.fixture(params=["ours", "go", "rust", "js", "py"])
 def responder(request: pytest.FixtureRequest, peer_command: Callable[[str], list[str]]) -> Peer:
     name: str = request.param
     return Peer(name, peer_command(name), listen=["/ip4/127.0.0.1/tcp/0"])

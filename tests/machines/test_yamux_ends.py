@@ -210,6 +210,31 @@ def test_the_backlog_of_unacknowledged_streams_is_bounded_and_slots_come_back() 
     assert session.can_open
 
 
+def test_streams_closed_here_take_slots_until_the_remote_ends_them() -> None:
+    """Else messages of a stream each come faster than a remote is done with them, and the last are refused."""
+    session = dialer(replace(LIMITS, ack_backlog=2))
+    first, second = session.open_stream(), session.open_stream()
+    session.abandon(first, 0.0)
+    written(session)
+    feed(session, frame(WINDOW_UPDATE, ACK, 1) + frame(WINDOW_UPDATE, ACK, 3))
+    third = session.open_stream()
+    assert not session.can_open
+    session.abandon(second, 0.0)
+    written(session)
+    feed(session, frame(WINDOW_UPDATE, ACK, 5))
+    assert not session.can_open
+    feed(session, frame(DATA, FIN, 1))
+    assert first.touched & Touched.SLOT
+    assert session.can_open
+    session.open_stream()
+    assert not session.can_open
+    feed(session, frame(WINDOW_UPDATE, RST, 3))
+    assert session.can_open
+    session.reset(third)
+    assert session._table._finishing == 0
+    assert session._table.unacknowledged == 1
+
+
 def test_an_end_acknowledges_as_well() -> None:
     session = dialer()
     stream = session.open_stream()

@@ -62,6 +62,9 @@ class Pair(SessionPair):
             live = table.live.values()
             assert table.unacknowledged == sum(not stream.acknowledged for stream in live)
             assert table.unacknowledged <= LIMITS.ack_backlog
+            assert table._finishing == sum(
+                stream.acknowledged and not stream.inbound and stream.abandoned for stream in live
+            )
             assert set(outgoing._updates) <= {stream.stream_id for stream in live if stream.takes_data}
             for end in side.ends.values():
                 stream = end.stream

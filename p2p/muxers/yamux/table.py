@@ -20,6 +20,7 @@ class YamuxTable(StreamTable[YamuxStream]):
 
     __slots__ = (
         "_backlog",
+        "_finishing",
         "_limits",
         "_next_id",
         "_outgoing",
@@ -39,14 +40,17 @@ class YamuxTable(StreamTable[YamuxStream]):
         self.remote_ids = RemoteIds(2 if dialer else 1, limits.ack_backlog, step=2)
         #: Live streams of ours that the remote has not acknowledged.
         self.unacknowledged = 0
-        #: How many of them there may be now.
+        #: Those that it has, and that were closed here before it ended them. To whom streams are a message each they
+        #: all are, and nothing else keeps their number below what the remote takes.
+        self._finishing = 0
+        #: How many of both there may be now.
         self._backlog = min(limits.early_streams, limits.ack_backlog)
 
     # --- beginning ------------------------------------------------------------------------------------
 
     @property
     def can_open(self) -> bool:
-        return self.unacknowledged < self._backlog and not self.out_of_ids
+        return self.unacknowledged + self._finishing < self._backlog and not self.out_of_ids
 
     @property
     def out_of_ids(self) -> bool:
@@ -76,17 +80,27 @@ class YamuxTable(StreamTable[YamuxStream]):
         return self.add(YamuxStream(stream_id, inbound=True, limits=self._limits, now=now))
 
     def acknowledge(self, stream: YamuxStream) -> None:
-        """The remote knows of it: it no longer counts towards the backlog."""
+        """The remote knows of it: it no longer counts towards the backlog, unless it is closed here."""
         stream.acknowledged = True
         stream.touched |= Touched.SLOT
         self.unacknowledged -= 1
+        self._finishing += stream.key in self.lingering
 
     # --- ending, and going on -------------------------------------------------------------------------
 
+    def linger(self, stream: YamuxStream, now: float) -> None:
+        super().linger(stream, now)
+        if stream.acknowledged and not stream.inbound:
+            self._finishing += 1
+
     def end(self, stream: YamuxStream) -> None:
+        finishing = stream.key in self.lingering and stream.acknowledged and not stream.inbound
         super().end(stream)
         if not stream.acknowledged:
             self.acknowledge(stream)
+        elif finishing:
+            self._finishing -= 1
+            stream.touched |= Touched.SLOT
 
     def grant(self, stream: YamuxStream, round_trip: float | None, now: float) -> None:
         """Give the remote the credit it has used up, and more when it keeps using it up quickly."""

@@ -196,6 +196,7 @@ async fn echo(node: &Node, connection: ConnectionId, size: u64, seed: u64) -> Ou
         for block in payload::blocks(size, seed) {
             sent.update(&block);
             writer.write_all(&block).await?;
+            payload::give_way().await;
         }
         writer.close().await?;
         Ok::<_, Failure>(sent)

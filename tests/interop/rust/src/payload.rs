@@ -27,8 +27,14 @@ pub fn blocks(size: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> {
 pub async fn write<W: AsyncWrite + Unpin>(stream: &mut W, size: u64, seed: u64) -> Result<(), Failure> {
     for block in blocks(size, seed) {
         stream.write_all(&block).await?;
+        give_way().await;
     }
     Ok(())
+}
+
+/// Let those have their turn who share this task: on mplex nobody may write all and read only then.
+pub async fn give_way() {
+    tokio::task::yield_now().await;
 }
 
 pub fn hex(hash: Sha256) -> String {
