@@ -192,7 +192,7 @@ async def test_a_command_that_is_too_slow_resets_its_stream(pair: Pair) -> None:
     async with pair.running() as (dialer, responder):
         await dialer.call("dial", addr=responder.addr)
         with pytest.raises(PeerError) as caught:
-            await dialer.call("echo", addr=responder.addr, bytes=1_000_000_000, timeout_ms=200)
+            await dialer.call("echo", addr=responder.addr, bytes=10_000_000_000, timeout_ms=1_000)
         assert caught.value.kind == "timeout"
         stats = await responder.call("stats", until={"echo.reset": 1})
         assert stats["connections"] == 1

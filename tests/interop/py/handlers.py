@@ -96,8 +96,10 @@ async def chunks(stream: INetStream) -> AsyncIterator[bytes]:
     match stream.muxed_stream:
         case YamuxStream(reset_received=True):
             raise StreamReset("the remote reset it")
-        case MplexStream(event_reset=event) if event.is_set():
-            raise StreamReset("the remote reset it")
+        case MplexStream() as muxed:
+            await muxed.event_remote_closed.wait()  # before which it is not told which of the two it was
+            if muxed.event_reset.is_set():
+                raise StreamReset("the remote reset it")
 
 
 async def drain(stream: INetStream) -> int:
