@@ -1,0 +1,1 @@
+"""Our program for the transport test of libp2p/unified-testing."""
