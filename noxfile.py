@@ -94,7 +94,7 @@ def attacks(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Other implementations, at their current releases; needs ``go``, ``cargo``, ``npm``, ``cc`` and ``redis-server``."""
+    """Other implementations, at their current releases; needs what the tools stage of ``.ci/run`` asks for."""
     install(session, "test")
     # A peer that is built for the first time takes its time, and is not hung.
     pytest(session, "-m", "interop", "-s", "-o", "faulthandler_timeout=0")
