@@ -37,25 +37,21 @@ async def server(tmp_path: Path) -> AsyncGenerator[str, None]:
     await listener.aclose()
     options = {"bind": "127.0.0.1", "port": str(port), "save": "", "appendonly": "no", "dir": str(tmp_path)}
     command = [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
     try:
-        addr = f"127.0.0.1:{port}"
+        said = b""
         with trio.fail_after(READY):
-            while not await _answers(addr):  # noqa: ASYNC110 - a program that starts tells nobody when it is done
-                await trio.sleep(0.02)
-        yield addr
+            while b"Ready to accept connections" not in said:
+                chunk = await process.stdout.receive_some()
+                assert chunk, said.decode()
+                said += chunk
+        yield f"127.0.0.1:{port}"
     finally:
         process.kill()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + READY):
             await process.wait()
-
-
-async def _answers(addr: str) -> bool:
-    try:
-        async with connected(addr) as redis:
-            return await redis.command("PING") == b"PONG"
-    except OSError:
-        return False
+            await process.stdout.aclose()
 
 
 def environment(addr: str, **more: str) -> dict[str, str]:
