@@ -297,6 +297,45 @@ async def test_a_chunk_that_lies(data: bytes, autojump_clock: Clock) -> None:
     assert not target.chunks and not target.finished
 
 
+async def test_a_sender_that_does_not_answer(autojump_clock: Clock) -> None:
+    async def silent(stream: Stream) -> None:
+        await trio.sleep_forever()
+
+    async with sharing() as shared, two_hosts() as hosts:
+        with hosts.alice.handle(SHARE, silent):
+            start = trio.current_time()
+            with pytest.raises(trio.TooSlowError):
+                await get(hosts.bob, replace(shared.address, addr=hosts.alice.addrs[0]), MemoryTarget())
+            assert trio.current_time() - start == pytest.approx(DEFAULT_LIMITS.share.answer, abs=0.1)
+
+
+async def test_a_getter_that_does_not_read_the_manifest(autojump_clock: Clock) -> None:
+    files = {f"top/{number:05}{'x' * 200}": b"" for number in range(3000)}
+    async with sharing(files) as shared:
+        stream, _ = await shared.knock()
+        await trio.sleep(DEFAULT_LIMITS.share.answer - 1)
+        assert shared.service._getters == 1
+        await trio.sleep(2)
+        assert shared.service._getters == 0
+        with pytest.raises(StreamReset):
+            while await stream.receive_some():
+                pass
+
+
+async def test_a_sender_that_does_not_give_a_chunk(autojump_clock: Clock) -> None:
+    async with sharing(limits=limited(transfer=100.0)) as shared:
+
+        async def hang(chunk: int) -> bytes:
+            await trio.sleep_forever()
+            return b""
+
+        shared.source.read = hang
+        start = trio.current_time()
+        with pytest.raises((trio.TooSlowError, StreamReset)):
+            await get(shared.hosts.bob, shared.address, MemoryTarget())
+        assert 100 <= trio.current_time() - start < 140
+
+
 # --- connections that break -----------------------------------------------------------------------------
 
 
