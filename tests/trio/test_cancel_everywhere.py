@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -18,7 +19,7 @@ import trio.testing
 
 from p2p import Host, Identity
 from p2p.abc import Muxer, ProtocolId, Stream
-from p2p.errors import SecurityError, StreamReset
+from p2p.errors import P2PError, SecurityError, StreamReset
 from p2p.limits import DEFAULT_LIMITS
 from p2p.muxers import Mplex, Yamux
 from p2p.muxers.connection import MuxedConnection
@@ -164,6 +165,54 @@ def test_cancel_everywhere_upgrade(muxer: str) -> None:
         return outcome
 
     assert everywhere(attempt) > 3
+
+
+@over_each_muxer
+def test_cancel_everywhere_accept(muxer: str) -> None:
+    """A whole host that listens, cancelled at any step of taking a connection and serving a stream on it."""
+
+    def host(identity: Identity, hub: MemoryHub, **others: Any) -> Host:
+        return Host(
+            identity,
+            transports=[Memory(hub)],
+            muxers=[MUXERS[muxer]()],
+            identify=False,
+            limits=LIMITS,
+            **others,
+        )
+
+    async def attempt(step: int) -> Outcome[object]:
+        hub = MemoryHub()
+        listening, served = trio.Event(), trio.Event()
+        responder = host(RESPONDER, hub, listen=["/memory/7"])
+
+        async def serve(stream: Stream) -> None:
+            with responder.reserve_memory(stream, 1000):
+                await echo(stream)
+            served.set()
+
+        async def listen() -> None:
+            async with responder:
+                with responder.handle(ECHO, serve):
+                    listening.set()
+                    await served.wait()
+
+        async with host(DIALER, hub) as dialer:
+
+            async def ask() -> None:
+                await listening.wait()
+                with suppress(P2PError):
+                    await assert_good(await dialer.open_stream("/memory/7", ECHO))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                outcome = await cancelled_after(step, listen)
+                nursery.cancel_scope.cancel()
+            assert responder._resources.empty, str(responder.resources)
+        assert dialer._resources.empty, str(dialer.resources)
+        return outcome
+
+    assert everywhere(attempt) > 20
 
 
 @pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "eager"])
