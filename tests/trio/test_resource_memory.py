@@ -9,13 +9,25 @@ import pytest
 import trio
 import trio.testing
 
-from p2p import DialError, Host, Identity, Limits, ResourceLimitExceeded, Stream, StreamReset
+from p2p import (
+    DialError,
+    Host,
+    Identity,
+    Limits,
+    Multiaddr,
+    PeerIdMismatch,
+    ResourceLimitExceeded,
+    Stream,
+    StreamReset,
+)
 from p2p.limits import KIB, MIB
 from p2p.muxers.mplex import Mplex
 from p2p.muxers.yamux import Yamux
+from p2p.security.noise import Noise
 from p2p.transports.memory import Memory, MemoryHub
-from p2p.transports.upgraded import CONNECTION_MEMORY
+from p2p.transports.upgraded import CONNECTION_MEMORY, Upgraded
 from tests.limiting import limited
+from tests.machines.budget import Budget
 from tests.trio.test_resources import nothing_is_left
 
 HANG = "/hang"
@@ -186,3 +198,37 @@ async def test_what_waits_to_be_sent_is_held(muxer: type, autojump_clock: object
             await trio.testing.wait_all_tasks_blocked()
             assert memory_of(there) == {CONNECTION_MEMORY}
     nothing_is_left(here, there)
+
+
+async def test_attempts_that_lose_hold_nothing(autojump_clock: object) -> None:
+    """Eight addresses are tried at once, each with a connection's memory."""
+    hub = MemoryHub()
+    listen = [f"/memory/{number}" for number in range(1, 9)]
+    async with (
+        Host(Identity.generate(), transports=[Memory(hub)], listen=listen, identify=False) as here,
+        Host(Identity.generate(), transports=[Memory(hub)], identify=False) as there,
+    ):
+        there.peerstore.add_addrs(here.peer_id, [Multiaddr(addr) for addr in listen], ttl=100, now=0.0)
+        await there.dial(here.peer_id)
+        await trio.testing.wait_all_tasks_blocked()
+        assert memory_of(there) == {CONNECTION_MEMORY}
+    nothing_is_left(here, there)
+
+
+async def test_a_connection_that_nobody_wants_gives_its_memory_back(autojump_clock: object) -> None:
+    hub, identity, budget = MemoryHub(), Identity.generate(), Budget(10 * MIB)
+    upgraded = Upgraded(
+        Memory(hub),
+        local_peer=identity.peer_id,
+        security=[Noise(identity)],
+        muxers=[Yamux()],
+        limits=Limits(),
+    )
+    async with Host(Identity.generate(), transports=[Memory(hub)], listen=["/memory/1"], identify=False):
+        connection = await upgraded.dial(Multiaddr("/memory/1"), peer=None, memory=budget)
+        assert budget.in_use == CONNECTION_MEMORY
+        await connection.aclose()
+        assert budget.in_use == 0
+        with pytest.raises(PeerIdMismatch):
+            await upgraded.dial(Multiaddr("/memory/1"), peer=identity.peer_id, memory=budget)
+        assert budget.in_use == 0
