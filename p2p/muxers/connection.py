@@ -166,8 +166,10 @@ class MuxedConnection(Connection):
             self.flush()  # the opening of a lazy stream may be held back still, and its answer is what gives a slot
             await self._openers.park()
             self._check_open()
-        books = self.session.open_stream()
-        self.changed()  # with another slot left, the next in line has its turn
+        try:
+            books = self.session.open_stream()
+        finally:
+            self.changed()  # with another slot left, or for want of memory, the next in line has its turn
         stream = MuxedStream(self, books, Direction.OUTBOUND, negotiation)
         self._fronts[books] = stream
         if negotiation is not None:

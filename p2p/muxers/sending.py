@@ -92,7 +92,7 @@ class SendQueue(ABC, Generic[S]):
         return min(size, self._granted - self.copied)
 
     def give_back(self) -> None:
-        """Everything was framed: let go of the memory for more than a little."""
+        """Let go of the memory for more than a little, when nothing copied is left."""
         if self._granted > COPIED_AT_FIRST and not self.copied:
             self._memory.release(self._granted - COPIED_AT_FIRST)
             self._granted = COPIED_AT_FIRST
@@ -152,6 +152,7 @@ class SendQueue(ABC, Generic[S]):
         self.copied -= len(stream.pending)
         stream.pending = bytearray()
         stream.held = None
+        self.give_back()
 
 
 def _check_sending(stream: StreamBooks) -> None:

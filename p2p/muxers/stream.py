@@ -270,6 +270,7 @@ class MuxedStream(Stream):
         """
         if self.over:
             if not self._closed:  # else it may be draining
+                self._connection.abandon(self)  # what it received may be held still
                 self._end()
             await trio.lowlevel.checkpoint()
             return

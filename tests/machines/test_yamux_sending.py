@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from p2p.abc import Role
 from p2p.errors import LocalProtocolError
-from p2p.limits import KIB
+from p2p.limits import KIB, MIB
 from p2p.muxers.session import Touched
+from p2p.muxers.yamux import Yamux
 from p2p.muxers.yamux.frames import ACK, DATA, FIN, GO_AWAY, RST, SYN, WINDOW_UPDATE
+from tests.machines.budget import Budget
 from tests.machines.yamux_wire import (
     LIMITS,
     NOISE_FRAME,
@@ -233,6 +236,25 @@ def test_row_13_what_is_copied_is_bounded_over_all_streams() -> None:
         assert session.send(streams[2], memoryview(bytes(1000))) == 1000
         assert not streams[2].holding
         assert written(session)
+
+
+@pytest.mark.parametrize("by_remote", [True, False])
+def test_memory_of_what_was_copied_is_given_back_with_its_stream(by_remote: bool) -> None:
+    """Though nothing is written after."""
+    budget = Budget(MIB)
+    session = Yamux(LIMITS).session(Role.RESPONDER, now=0.0, memory=budget)
+    streams = [accepted(session, stream_id) for stream_id in (1, 3)]
+    for stream in streams:
+        session.send(stream, memoryview(bytes(LIMITS.initial_window)))
+        assert written(session)
+        assert session.send_copy(stream, memoryview(bytes(LIMITS.send_buffer))) == LIMITS.send_buffer
+    assert budget.in_use == 2 * LIMITS.initial_window + LIMITS.send_buffer
+    for stream in streams:
+        if by_remote:
+            feed(session, frame(WINDOW_UPDATE, RST, stream.stream_id, 0))
+        else:
+            session.reset(stream)
+    assert budget.in_use == 0
 
 
 def test_what_is_held_is_let_go_of() -> None:

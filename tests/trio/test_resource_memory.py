@@ -20,7 +20,9 @@ from p2p import (
     Stream,
     StreamReset,
 )
-from p2p.limits import KIB, MIB
+from p2p.abc import Connection
+from p2p.limits import KIB, MIB, MplexLimits
+from p2p.muxers.connection import MuxedConnection
 from p2p.muxers.mplex import Mplex
 from p2p.muxers.yamux import Yamux
 from p2p.security.noise import Noise
@@ -39,6 +41,13 @@ AROUND = pytest.mark.parametrize("scope", ["system", "peer", "connection"])
 async def hang(stream: Stream) -> None:
     await stream.send_all(b"served")
     await trio.sleep_forever()
+
+
+class OneAtATime(Mplex):
+    """Mplex with a slot for one stream of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(MplexLimits(max_outbound_streams=1))
 
 
 @asynccontextmanager
@@ -161,6 +170,51 @@ async def test_unread_bytes_of_a_stream_that_is_over_are_still_held(autojump_clo
             assert memory_of(here) == {CONNECTION_MEMORY}
             assert sum([len(chunk) async for chunk in stream]) == 100 * KIB
             assert memory_of(there) == {CONNECTION_MEMORY}
+
+
+@MUXERS
+async def test_what_nobody_read_is_held_until_the_close(muxer: type, autojump_clock: object) -> None:
+    """The remote ended a stream and then reset it: what it sent stays readable, but here nobody reads it."""
+
+    async def give(stream: Stream) -> None:
+        await stream.send_all(bytes(100 * KIB))
+        await stream.send_eof()
+        await trio.sleep(1)
+        stream.reset()
+
+    async with two(muxer, Limits(), Limits()) as (here, there):
+        with here.handle("/give", give):
+            stream = await there.open_stream(here.peer_id, "/give")
+            assert await stream.receive_some(1)
+            await trio.sleep(2)
+            with pytest.raises(StreamReset):
+                await stream.send_all(b"x")
+            assert memory_of(there) == {CONNECTION_MEMORY + WINDOW}
+            await stream.aclose()
+            assert memory_of(there) == {CONNECTION_MEMORY}
+
+
+async def test_an_opener_without_memory_gives_its_turn_to_the_next(autojump_clock: object) -> None:
+    limits = limited(connection={"memory": CONNECTION_MEMORY + WINDOW})
+    raised = []
+
+    async def open_one(connection: Connection) -> None:
+        try:
+            await connection.open_stream()
+        except ResourceLimitExceeded as error:
+            raised.append(error)
+
+    async with two(OneAtATime, Limits(), limits) as (here, there), trio.open_nursery() as nursery:
+        [connection] = there.connections[here.peer_id]
+        assert isinstance(connection, MuxedConnection)
+        first = await connection.open_stream()
+        for _ in range(20):
+            nursery.start_soon(open_one, connection)
+        await trio.testing.wait_all_tasks_blocked()
+        first.reset()
+        connection._memory.require(WINDOW)  # somebody else was quicker
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(raised) == 20
 
 
 @MUXERS
