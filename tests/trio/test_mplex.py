@@ -64,6 +64,35 @@ async def test_a_reader_that_comes_in_time_loses_nothing(autojump_clock: Clock) 
             assert received == data
 
 
+async def test_a_reader_that_takes_too_little_has_no_more_time_than_one_that_takes_nothing(
+    autojump_clock: Clock,
+) -> None:
+    """A byte now and then would hold up the others for as long as it goes on, and then cost the connection."""
+    async with connection_pair(muxer=Mplex()) as (dialer, responder), trio.open_nursery() as nursery:
+        sibling, large = await dialer.open_stream(), await dialer.open_stream()
+        await sibling.send_all(b"x")
+
+        async def send() -> None:
+            with pytest.raises(StreamReset):
+                await large.send_all(bytes(4 * MIB))
+
+        async def read() -> None:
+            with pytest.raises(StreamReset):
+                while True:
+                    await slow.receive_some(1)
+                    await trio.sleep(0.9 * LIMITS.stall)
+
+        nursery.start_soon(send)
+        other, slow = await responder.accept_stream(), await responder.accept_stream()
+        assert await other.receive_some() == b"x"
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        assert responder.session.overfull
+        await sibling.send_all(b"y")
+        assert await other.receive_some() == b"y"
+        assert trio.current_time() == pytest.approx(LIMITS.stall)
+
+
 async def test_reading_lets_the_pump_go_on_at_once(autojump_clock: Clock) -> None:
     async with connection_pair(muxer=Mplex()) as (dialer, responder), trio.open_nursery() as nursery:
         nursery.start_soon((await dialer.open_stream()).send_all, bytes(MIB))

@@ -136,8 +136,9 @@ class MplexSession(Bookkeeper[MplexStream]):
     # --- inside ---------------------------------------------------------------------------------------
 
     def _took(self, books: MplexStream, now: float) -> None:
-        books.unread_since = now
         self._table.read(books)
+        if books.key not in self._table.overfull:  # else a reader of single bytes would hold up all others
+            books.unread_since = now
 
     def _stops_reading(self, books: MplexStream) -> None:
         self._table.read(books)

@@ -24,7 +24,7 @@ class MplexStream(StreamBooks):
         )
         #: How each of our messages of it begins.
         self.message = header(MESSAGE, key)
-        #: Since when what was received has waited to be read: since it came, or since some of it was read;
+        #: Since when what was received has waited to be read: since it came, or since enough of it was read;
         #: and whether the application has ever read of it.
         self.unread_since = 0.0
         self.was_read = False
