@@ -81,6 +81,10 @@ class Bookkeeper(ABC, Generic[S]):
     def congested(self) -> bool:
         return self._queue.congested
 
+    @property
+    def crowded(self) -> bool:
+        return self._queue.crowded
+
     # --- streams --------------------------------------------------------------------------------------
 
     def send(self, stream: SessionStream, data: memoryview) -> int:

@@ -81,6 +81,11 @@ class SendQueue(ABC, Generic[S]):
         """Copy what fits, of this stream and of all."""
         return self._copy(stream, data, self._room_for(min(len(data), stream.send_room)))
 
+    @property
+    def crowded(self) -> bool:
+        """Whether nothing more may be copied."""
+        return not self._room_for(1)
+
     def _room_for(self, size: int) -> int:
         """How much of that may be copied: all, or as much as there is memory for."""
         wanted = self.copied + size

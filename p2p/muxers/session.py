@@ -72,7 +72,7 @@ class SessionStream(Protocol):
 
     @property
     def send_room(self) -> int:
-        """How many bytes ``send_copy`` would take now."""
+        """How many bytes ``send_copy`` would take now, were it not for other streams."""
         ...
 
     @property
@@ -108,6 +108,11 @@ class MuxerSession(Protocol):
     @property
     def congested(self) -> bool:
         """Whether so many control frames wait that the pump must stop reading until they are written."""
+        ...
+
+    @property
+    def crowded(self) -> bool:
+        """Whether ``send_copy`` takes nothing of any stream, so much is copied of all together."""
         ...
 
     @property

@@ -206,7 +206,13 @@ class MuxedStream(Stream):
 
     def _has_room(self) -> bool:
         books = self._books
-        return books.send_window > 0 and books.send_room > 0 and not self._connection.queued
+        connection = self._connection
+        return (
+            books.send_window > 0
+            and books.send_room > 0
+            and not connection.queued
+            and not connection.session.crowded
+        )
 
     def _can_send(self) -> bool:
         return self.over or (not self._books.holding and self._books.send_room > 0)

@@ -13,6 +13,7 @@ import trio.testing
 from p2p.abc import ProtocolId, Stream
 from p2p.errors import ConnectionLost, NoCommonProtocol, RemoteProtocolError, StreamReset
 from p2p.limits import DEFAULT_LIMITS, NegotiationLimits, YamuxLimits
+from p2p.muxers import Yamux
 from p2p.testing.pairs import connection_pair, connections_over, stream_pair
 from p2p.testing.pipes import raw_pair
 
@@ -335,6 +336,26 @@ async def test_send_nowait_joins_the_next_gathering(autojump_clock: trio.testing
         sent = left.connection.statistics().bytes_sent - before
         assert 1000 < sent < 1100  # one frame
         assert await right.receive_some() == b"x" * 1000
+
+
+async def test_what_others_copied_leaves_no_room(autojump_clock: trio.testing.MockClock) -> None:
+    limits = YamuxLimits(send_buffer=1000, send_buffers=2500)
+    async with connection_pair(muxer=Yamux(limits)) as (left, _):
+        streams = [await left.open_stream() for _ in range(4)]
+        await trio.testing.wait_all_tasks_blocked()
+        *full, last = streams
+        for stream in full:
+            await stream.send_all(bytes(limits.initial_window))
+            stream.send_nowait(bytes(1000))
+        assert last.send_nowait(b"x") == 0
+        with trio.move_on_after(1) as scope:
+            await last.wait_send_all_might_not_block()
+        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(last.wait_send_all_might_not_block)
+            await trio.testing.wait_all_tasks_blocked()
+            full[0].reset()
+        assert last.send_nowait(b"x") == 1
 
 
 async def test_a_refusal_arrives_whatever_was_sent_behind_the_proposal(
