@@ -70,7 +70,7 @@ def trees(draw: st.DrawFn) -> dict[str, bytes | None]:
     return dict(folder("t", 0))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(trees())
 def test_any_tree_goes_round(tree: dict[str, bytes | None]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -90,7 +90,7 @@ HOSTILE = st.lists(
 ).map("/".join)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=4 * settings().max_examples)
 @given(st.dictionaries(HOSTILE, st.one_of(st.none(), st.binary(max_size=30)), min_size=1, max_size=4))
 @example({"../outside": b"x"})
 @example({"t/../../outside": b"x"})
