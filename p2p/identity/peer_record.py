@@ -16,7 +16,7 @@ from p2p.identity.keys import PrivateKey
 from p2p.identity.peer_id import PeerId
 from p2p.limits import WIRE_LIMITS
 from p2p.wire.addresses import Multiaddr, parse_peer_addr
-from p2p.wire.messages import PeerRecordMessage, decode_peer_record, encode_peer_record
+from p2p.wire.messages import PeerRecordMessage, decode_envelope, decode_peer_record, encode_peer_record
 
 DOMAIN = "libp2p-peer-record"
 #: The multicodec of peer records.
@@ -55,6 +55,15 @@ class PeerRecord:
                 f"a signed record of {len(sealed)} bytes, the limit is {WIRE_LIMITS.max_envelope}"
             )
         return sealed
+
+
+def is_peer_record(data: bytes) -> bool:
+    """Whether an envelope says that it holds a peer record, true or not. Raises ``RemoteProtocolError``: it is none.
+
+    What rust-libp2p calls one is of a type and a domain of its own, from before the specification, and says nothing
+    to anybody else.
+    """
+    return decode_envelope(data).payload_type == PAYLOAD_TYPE
 
 
 def open_peer_record(data: bytes) -> PeerRecord:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
-from p2p.identity import Identity, PeerRecord
+from p2p.identity import Identity, PeerRecord, SignedEnvelope
 from p2p.limits import IdentifyLimits
 from p2p.peerstore import Peerstore
 from p2p.protocols.identify.codec import merge, split
@@ -164,6 +164,21 @@ def test_records_of_others_are_refused() -> None:
     tampered = bytearray(PeerRecord(ALICE.peer_id, 1, (ADDR,)).seal(ALICE.private_key))
     tampered[-1] ^= 1
     assert identify(signed_peer_record=bytes(tampered)).signed_record is None
+
+
+def test_what_is_signed_and_no_record_is_as_good_as_absent() -> None:
+    """rust-libp2p's records have a type and a domain of its own; its unsigned addresses are as good as anybody's."""
+    rusts = SignedEnvelope.seal(
+        ALICE.private_key,
+        domain="libp2p-routing-state",
+        payload_type=b"/libp2p/routing-state-record",
+        payload=b"as it likes",
+    )
+    found = identify(listen_addrs=(ADDR.to_bytes(),), signed_peer_record=rusts.to_bytes())
+    assert (found.signed_record, found.addrs, found.refused) == (None, (ADDR,), "")
+    found = identify(listen_addrs=(ADDR.to_bytes(),), signed_peer_record=b"no envelope")
+    assert (found.signed_record, found.addrs) == (None, ())
+    assert found.refused
 
 
 def test_a_record_with_no_address_is_harmless() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
-from p2p.identity import PeerId, PublicKey, open_peer_record
+from p2p.identity import PeerId, PublicKey, is_peer_record, open_peer_record
 from p2p.limits import IdentifyLimits
 from p2p.protocols.identify.codec import merge
 from p2p.wire.addresses import Multiaddr, parse_peer_addr
@@ -65,7 +65,8 @@ class Exchange:
 
         Raises ``RemoteProtocolError`` when there was no message, or another key than the handshake's. Addresses
         that cannot be read are skipped. A record that is not this peer's own is refused, and the unsigned
-        addresses with it: who forges one does not deserve belief for the other.
+        addresses with it: who forges one does not deserve belief for the other. What is signed and no peer record is
+        as good as absent (rust sends its own kind of one).
         """
         message = self._merged
         if not self._messages:
@@ -77,14 +78,15 @@ class Exchange:
         record: bytes | None = None
         refused = ""
         addrs: tuple[Multiaddr, ...] = ()
-        if message.signed_peer_record is None:
-            addrs = self._addresses(message.listen_addrs)
-        else:
-            try:
-                addrs = self._record_addresses(message.signed_peer_record)
-                record = message.signed_peer_record
-            except RemoteProtocolError as error:
-                refused = printable(str(error), 4 * self._limits.max_version)
+        sealed = message.signed_peer_record
+        try:
+            if sealed is None or not is_peer_record(sealed):
+                addrs = self._addresses(message.listen_addrs)
+            else:
+                addrs = self._record_addresses(sealed)
+                record = sealed
+        except RemoteProtocolError as error:
+            refused = printable(str(error), 4 * self._limits.max_version)
         return Identification(
             peer_id=self._peer,
             public_key=self._key,
