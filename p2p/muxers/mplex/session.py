@@ -47,7 +47,7 @@ class MplexSession(Bookkeeper[MplexStream]):
 
     __slots__ = ("_closed_by_remote", "_limits", "_outgoing", "_receiver", "_table")
 
-    def __init__(self, limits: MplexLimits, now: float, memory: MemoryGrant) -> None:
+    def __init__(self, limits: MplexLimits, now: float, memory: MemoryGrant = UNACCOUNTED) -> None:
         self._limits = limits
         self._outgoing = Outgoing(limits, memory)
         self._table = MplexTable(limits, self._outgoing, now, memory)

@@ -45,7 +45,9 @@ class YamuxSession(Bookkeeper[YamuxStream]):
 
     __slots__ = ("_goodbye", "_keepalive", "_limits", "_outgoing", "_receiver", "_table")
 
-    def __init__(self, role: Role, limits: YamuxLimits, now: float, memory: MemoryGrant) -> None:
+    def __init__(
+        self, role: Role, limits: YamuxLimits, now: float, memory: MemoryGrant = UNACCOUNTED
+    ) -> None:
         self._limits = limits
         self._keepalive = KeepAlive(limits, now)
         self._outgoing = Outgoing(limits, self._keepalive, memory)
