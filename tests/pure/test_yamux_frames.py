@@ -96,21 +96,17 @@ def test_credit_is_due_when_half_the_window_was_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since_last", "round_trip", "growth_left", "ceiling", "window"),
+    ("since_last", "round_trip", "ceiling", "window"),
     [
-        (0.39, 0.1, 10_000, 10_000, 200),  # within four round trips
-        (0.40, 0.1, 10_000, 10_000, 100),  # slower than that
-        (0.00, None, 10_000, 10_000, 100),  # no round trip was measured
-        (0.00, 0.1, 30, 10_000, 130),  # the session's share is nearly used up
-        (0.00, 0.1, 0, 10_000, 100),
-        (0.00, 0.1, 10_000, 150, 150),  # as far as it may open
-        (0.00, 0.1, 10_000, 50, 100),  # and it never shrinks
+        (0.39, 0.1, 10_000, 200),  # within four round trips
+        (0.40, 0.1, 10_000, 100),  # slower than that
+        (0.00, None, 10_000, 100),  # no round trip was measured
+        (0.00, 0.1, 150, 150),  # as far as it may open
+        (0.00, 0.1, 50, 100),  # and it never shrinks
     ],
 )
-def test_the_tuner(
-    since_last: float, round_trip: float | None, growth_left: int, ceiling: int, window: int
-) -> None:
-    assert tuned(100, since_last, round_trip, growth_left, ceiling) == window
+def test_the_tuner(since_last: float, round_trip: float | None, ceiling: int, window: int) -> None:
+    assert tuned(100, since_last, round_trip, ceiling) == window
 
 
 # --- pings --------------------------------------------------------------------------------------------
