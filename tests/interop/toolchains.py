@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = ROOT / ".cache" / "interop"
-BUILD_TIMEOUT = 900  # seconds: a cold go build on two busy cores takes minutes
+BUILD_TIMEOUT = 1800  # seconds: a cold cargo build on two busy cores takes minutes
 OUTPUT_KEPT = 8_000  # characters of a failed build's output
 
 
