@@ -20,7 +20,7 @@ LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 NAMES = ["go", "rust", "js", "py"]
 #: Each with each, but for py-libp2p, which is with itself alone, and rust with js: between those an echo of some
 #: megabytes is cut short now and then.
-PAIRS = [(a, b) for a in NAMES for b in NAMES if a == b or "py" not in (a, b) and {a, b} != {"rust", "js"}]
+PAIRS = [(a, b) for a in NAMES for b in NAMES if a == b or ("py" not in (a, b) and {a, b} != {"rust", "js"})]
 WITHOUT_PY = [pair for pair in PAIRS if "py" not in pair]
 #: Round trips from the dial to the first byte of an echo, by dialer. Five were published of go over TCP: multistream,
 #: Noise, identify and the stream each wait.
