@@ -93,7 +93,9 @@ class Upgraded:
         if key not in self._refusals:
             try:
                 return await self._dial(addr, peer, memory, lazy=True)
-            except NoCommonProtocol:
+            except NoCommonProtocol as refusal:
+                if len(refusal.offered) > 1:
+                    raise  # the answer to a question, which another dial would only hear again
                 self._remember_refusal(key)
         return await self._dial(addr, peer, memory, lazy=False)
 

@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from p2p import Host, Identity
-from p2p.abc import Muxer, ProtocolId, Role, Secured, Stream
-from p2p.errors import ConnectionLost, StreamReset
+from p2p.abc import Muxer, ProtocolId, RawStream, Role, Secured, Stream
+from p2p.errors import ConnectionLost, DialError, NoCommonProtocol, StreamReset
 from p2p.identity import PeerId
 from p2p.limits import MplexLimits
 from p2p.muxers import Mplex, Yamux
@@ -22,6 +22,7 @@ from p2p.security.noise import Noise
 from p2p.testing.pairs import connection_pair, connections_over, stream_pair
 from p2p.testing.pipes import raw_pair
 from p2p.transports.memory import Memory, MemoryHub
+from p2p.wire.addresses import Multiaddr
 
 LIMITS = MplexLimits()
 ECHO = ProtocolId("/echo/1")
@@ -321,6 +322,35 @@ async def test_the_first_muxer_of_the_dialer_that_both_know(
         assert isinstance(connection, MuxedConnection)
         assert type(connection.session) is type(MUXERS[chosen]().session(Role.DIALER, now=0.0))
         assert not dialer.statistics().refusals
+
+
+async def test_a_remote_that_knows_none_of_several_muxers_is_dialed_once(autojump_clock: Clock) -> None:
+    """They were asked for, so that asking again would change nothing."""
+    dials = 0
+
+    class Counted(Memory):
+        async def dial(self, addr: Multiaddr) -> RawStream:
+            nonlocal dials
+            dials += 1
+            return await super().dial(addr)
+
+    class Another(Yamux):
+        @property
+        def protocol(self) -> ProtocolId:
+            return ProtocolId("/another/1")
+
+    hub = MemoryHub()
+    async with (
+        Host(
+            Identity.generate(), transports=[Memory(hub)], muxers=[Another()], listen=["/memory/7"]
+        ) as responder,
+        Host(Identity.generate(), transports=[Counted(hub)], muxers=[Yamux(), Mplex()]) as dialer,
+    ):
+        with pytest.raises(DialError) as raised:
+            await dialer.dial(responder.addrs[0])
+        [(_, reason)] = raised.value.attempts
+        assert isinstance(reason, NoCommonProtocol)
+        assert dials == 1
 
 
 async def test_mplex_must_be_asked_for(autojump_clock: Clock) -> None:
