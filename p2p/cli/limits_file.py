@@ -56,7 +56,7 @@ def read_limits(path: str | Path) -> Limits:
     """Raises ``InvalidLimits``, and ``OSError`` when the file cannot be read."""
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of text, of TOML, of a number with thousands of digits
         raise InvalidLimits(f"{path} is not TOML: {error}") from error
     return _changed(Limits(), table, "")
 
@@ -160,11 +160,17 @@ def _whole(given: object, key: str) -> int:
 
 
 def _number(given: object, key: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float):
         raise InvalidLimits(f"{key}: expected a number, got {given!r}")
-    if given < 0:
+    try:
+        number = float(given)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidLimits(f"{key}: expected a number, got {given!r}")
+    if number < 0:
         raise InvalidLimits(f"{key}: expected 0 or more, got {given}")
-    return float(given)
+    return number
 
 
 def _table(given: object, key: str) -> Mapping[str, object]:

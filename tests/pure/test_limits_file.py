@@ -79,6 +79,9 @@ def test_exceptions_start_from_the_row_of_the_file(folder: Path) -> None:
         ("upgrade = -1", "upgrade: expected 0 or more, got -1"),
         ("upgrade = inf", "upgrade: expected a number, got inf"),
         ("upgrade = nan", "upgrade: expected a number, got nan"),
+        ("upgrade = 1" + "0" * 400, "upgrade: expected a number, got 1000"),
+        ("upgrade = 1" + "0" * 5000, "not TOML"),
+        ("upgrade = " + "[" * 5000, "not TOML"),
         ("upgrade = 'unlimited'", "upgrade: expected a number"),
         ("yamux.ack_backlog = 1.5", "yamux.ack_backlog: expected a whole number, got 1.5"),
         ("yamux.ack_backlog = false", "yamux.ack_backlog: expected a whole number, got False"),
@@ -101,6 +104,10 @@ def test_exceptions_start_from_the_row_of_the_file(folder: Path) -> None:
         (
             "resources.subnets = [{version=4, prefix=8, connections=-1, burst=1, rate=1}]",
             "resources.subnets.connections: expected 0 or more",
+        ),
+        (
+            f"resources.subnets = [{{version=4, prefix=8, connections=1, burst=1, rate=1{'0' * 400}}}]",
+            "resources.subnets.rate: expected a number",
         ),
     ],
 )
