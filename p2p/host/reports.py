@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import trio
 
+from p2p.errors import ResourceLimitExceeded
 from p2p.limits import Limits
 from p2p.resources.bucket import TokenBucket
 from p2p.wire.printable import printable
@@ -72,7 +73,10 @@ class RemoteLog:
             logger.debug("%s: refused, %s", self.name, reason)
 
     def quiet(self, doing: str, error: BaseException) -> None:
-        """A failure of the kind that remotes cause: one line for those who debug."""
+        """A failure of the kind that remotes cause: one line for those who debug. A limit counts by its scope."""
+        if isinstance(error, ResourceLimitExceeded):
+            self.refused(error.scope)
+            return
         self._counts[f"{doing}: {type(error).__name__}"] += 1
         if logger.isEnabledFor(logging.DEBUG) and self._may_log():
             logger.debug("%s: %s: %s", self.name, doing, self._text(error))

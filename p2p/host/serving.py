@@ -19,7 +19,7 @@ from p2p.limits import Limits
 from p2p.resources.amounts import MEMORY
 from p2p.resources.scopes import ConnectionScope, StreamScope
 
-_QUIET = (StreamReset, ConnectionLost, RemoteProtocolError)
+_QUIET = (StreamReset, ConnectionLost, RemoteProtocolError, ResourceLimitExceeded)
 
 
 class Serving:

@@ -138,7 +138,7 @@ async def test_one_peer_has_so_many_connections_and_no_more(autojump_clock: obje
             await trio.testing.wait_all_tasks_blocked()
         assert len(here.connections[there.peer_id]) == 2
         assert len(there.connections[here.peer_id]) == 2
-        assert here.statistics().refusals == {"upgrade: ResourceLimitExceeded": 2}
+        assert here.statistics().refusals == {"peer.connections": 2}
         assert here.statistics().reserved == 2
 
 

@@ -147,7 +147,7 @@ async def test_a_connection_without_memory_is_not_made(scope: str, autojump_cloc
     ):
         with pytest.raises(DialError):
             await there.dial(here.addrs[0])
-        assert here.statistics().refusals == {"upgrade: ResourceLimitExceeded": 1}
+        assert here.statistics().refusals == {f"{scope}.memory": 1}
         with pytest.raises(DialError) as caught:
             await third.dial(here.addrs[0])
         [(_, failure)] = caught.value.attempts

@@ -86,6 +86,7 @@ async def test_inbound_connections_of_a_peer(what: str, autojump_clock: object) 
         snapshot = here.resources.scope("peer", str(there.peer_id))
         assert snapshot is not None
         assert (snapshot.in_use.inbound_connections, snapshot.refused) == (2, 1)
+        assert here.statistics().refusals == {f"peer.{what}": 1}
     nothing_is_left(here, there)
 
 
@@ -230,6 +231,29 @@ async def test_memory_of_handlers(scope: str, autojump_clock: object) -> None:
         assert await stream.receive_some() == b""
     assert told == [f"{scope}.memory"]
     assert in_use == [600, 0]
+    nothing_is_left(here, there)
+
+
+async def test_a_handler_that_is_refused_memory_is_no_bug(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Remotes can bring it about, so it is told quietly, and counted by the scope that refused."""
+    network = FakeNetwork()
+
+    async def hold(stream: Stream) -> None:
+        with here.reserve_memory(stream, 600):
+            raise AssertionError("it was let have some")
+
+    async with (
+        fake_host(network, listen=[1], limits=limited(stream={"memory": 500})) as here,
+        fake_host(network) as there,
+    ):
+        with here.handle(HANG, hold):
+            stream = await there.open_stream(memory(1), HANG)
+            with pytest.raises(StreamReset):
+                await stream.receive_some()
+            assert here.statistics().refusals == {"stream.memory": 1}
+    assert not caplog.records
     nothing_is_left(here, there)
 
 
