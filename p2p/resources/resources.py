@@ -9,7 +9,7 @@ strangers may wait there too, and go when they turn out to be strangers.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from p2p.errors import ResourceLimitExceeded
@@ -53,7 +53,7 @@ class Resources:
         #: By kind and name, what has something in it.
         self._named: dict[str, dict[Name, Scope]] = {kind: {} for kind in self._exceptions}
         self._allowed_peers = frozenset(each for each in limits.allow if isinstance(each, PeerId))
-        self._allowed_networks = tuple(each for each in limits.allow if not isinstance(each, PeerId))
+        self._allowed_networks = tuple(_plain(each) for each in limits.allow if not isinstance(each, PeerId))
 
     # --- getting in -----------------------------------------------------------------------------------
 
@@ -70,9 +70,9 @@ class Resources:
         amount = (*INBOUND_CONNECTION, *DESCRIPTOR) if descriptor else INBOUND_CONNECTION
         refusals = []
         for system, transient in self._doors(None, ip):
-            scope = ConnectionScope(self, ip, system, transient, subnets=subnets, evict=evict)
+            scope = ConnectionScope(self, ip, system, transient, subnets=subnets, evict=evict, listed=listed)
             try:
-                self._enter(scope, amount, transient)
+                self._enter(scope, amount, transient, listed=listed)
             except ResourceLimitExceeded as error:
                 refusals.append(error)
             else:
@@ -90,7 +90,7 @@ class Resources:
         for system, transient in self._doors(peer, ip):
             scope = ConnectionScope(self, ip, system, transient)
             try:
-                self._enter(scope, OUTBOUND_CONNECTION, None)
+                self._enter(scope, OUTBOUND_CONNECTION)
                 if peer is not None:
                     scope.expect(peer)
             except ResourceLimitExceeded as error:
@@ -116,15 +116,28 @@ class Resources:
             return listed, strangers
         return (strangers, listed) if peer is None and self._allowed_peers else (strangers,)
 
-    def _enter(self, scope: ConnectionScope, amount: Charge, crowded: Scope | None) -> None:
-        """Charge a connection that is about to be; where it finds ``crowded`` full, the oldest there make room."""
+    def _enter(
+        self, scope: ConnectionScope, amount: Charge, crowded: Scope | None = None, *, listed: bool = False
+    ) -> None:
+        """Charge a connection that is about to be; where it finds ``crowded`` full, the oldest there make room.
+
+        Of those that wait in the room of the list, strangers make room first, and for strangers nobody else.
+        """
         while crowded is not None and not fits(crowded, amount):
-            oldest = next((each for each, where in self.waiting.items() if where is crowded), None)
+            oldest = self._oldest(crowded, listed=False)
+            if oldest is None and listed:
+                oldest = self._oldest(crowded, listed=True)
             if oldest is None:
                 break
             oldest.evict()
         scope.charge(amount)
         self.connections[scope] = None
+
+    def _oldest(self, room: Scope, *, listed: bool) -> ConnectionScope | None:
+        """Who has waited longest in ``room``, of those whose network is (or is not) on the list."""
+        return next(
+            (each for each, where in self.waiting.items() if where is room and each.listed is listed), None
+        )
 
     # --- scopes by name -------------------------------------------------------------------------------
 
@@ -170,3 +183,11 @@ class Resources:
             subnets=len(self.subnets),
             refused_subnets=self.subnets.refused,
         )
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """An IPv4 network that is written as one of IPv6 is the IPv4 network: their addresses are compared as such."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return (
+        network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
+    )

@@ -114,6 +114,7 @@ class ConnectionScope(Held):
         "_known",
         "_subnets",
         "_transient",
+        "listed",
         "peer",
         "resources",
         "streams",
@@ -129,12 +130,15 @@ class ConnectionScope(Held):
         *,
         subnets: tuple[Subnet, ...] = (),
         evict: Callable[[], None] | None = None,
+        listed: bool = False,
     ) -> None:
         super().__init__("connection", resources.rows["connection"])
         self.resources = resources
         self._ip = ip
         self._subnets = subnets
         self._evict = evict
+        #: Whether it came from a network on the allow-list.
+        self.listed = listed
         #: The scope of the whole host, or the one of those on the allow-list.
         self.system = system
         #: The scope it waits in until it is known whose it is.

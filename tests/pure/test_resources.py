@@ -327,6 +327,30 @@ def test_a_peer_on_the_list_gets_in_and_a_stranger_that_waited_there_does_not() 
         resources.outbound(BOB, None)
 
 
+def test_strangers_that_flood_the_room_of_the_list_do_not_drive_its_networks_out() -> None:
+    """Named by a network, a friend is known from the start; a flood of who might be a listed peer is not."""
+    resources = full_of_strangers(ALICE, ip_network("10.9.0.0/16"))
+    stranger = accept(resources, "192.0.2.99")
+    friend = accept(resources, "10.9.1.1")
+    assert stranger.closed
+    for _ in range(100):
+        with pytest.raises(ResourceLimitExceeded):
+            accept(resources, "192.0.2.99")
+    assert not friend.closed
+    other = accept(resources, "10.9.1.2")  # among its like the one that waits longest goes
+    assert friend.closed
+    other.assign(BOB)
+    accept(resources, "192.0.2.99").assign(ALICE)
+
+
+def test_a_listed_network_written_as_ipv6_is_the_ipv4_one() -> None:
+    resources = full_of_strangers(ip_network("::ffff:10.9.0.0/112"))
+    accept(resources, "10.9.1.1").close()
+    accept(resources, "::ffff:10.9.1.1").assign(ALICE)
+    with pytest.raises(ResourceLimitExceeded):
+        accept(resources, "10.8.1.1")
+
+
 def test_who_is_on_the_list_leaves_the_room_of_others_to_them() -> None:
     resources = Resources(replace(BASE, allow=(ALICE,)))
     scope = accept(resources)
