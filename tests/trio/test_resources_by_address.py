@@ -38,20 +38,20 @@ class Street:
     """One host that listens, and others that come to it from where they like."""
 
     def __init__(self, network: VirtualNetwork, hosts: AsyncExitStack, here: Host) -> None:
-        self._network = network
+        self.network = network
         self._hosts = hosts
         self.here = here
 
     async def knock(self, ip: str) -> NetworkStream:
         """Connect, and say nothing."""
         addr, _ = split_peer(self.here.addrs[0])
-        return await self._network.transport(ip).dial(addr)
+        return await self.network.transport(ip).dial(addr)
 
     async def visitor(self, ip: str, identity: Identity | None = None) -> Host:
         return await self._hosts.enter_async_context(
             Host(
                 identity or Identity.generate(),
-                transports=[self._network.transport(ip)],
+                transports=[self.network.transport(ip)],
                 identify=False,
                 limits=limited(peer=many_of_one_peer(1000)),
             )
@@ -270,3 +270,37 @@ async def test_friends_are_dialed_where_strangers_have_filled_everything(autojum
             await host.dial(stranger.addrs[0])
         await host.dial(friendly.addrs[0])
     nothing_is_left(host)
+
+
+# --- a flood ------------------------------------------------------------------------------------------
+
+
+async def keep_knocking(there: Street, ip: str) -> None:
+    """Connect again and again as often as it is let, and never say anything."""
+    async with trio.open_nursery() as nursery:
+        while True:
+            raw = await there.knock(ip)
+            nursery.start_soon(wire_is_closed, raw)
+            await trio.sleep(0.1)
+
+
+@pytest.mark.parametrize("flooders", [1, 30])
+async def test_a_distant_peer_gets_in_while_few_addresses_flood(
+    flooders: int, autojump_clock: object
+) -> None:
+    """What evicts who waits longest has to come; from one address that is a burst and then one in five seconds."""
+    few = {"connections": 32, "inbound_connections": 32}
+    async with street(rows(transient=few)) as there:
+        there.network.link("198.51.100.1", HERE, latency=0.1)
+        visitor = await there.visitor("198.51.100.1")
+        async with trio.open_nursery() as nursery:
+            for number in range(flooders):
+                nursery.start_soon(keep_knocking, there, f"192.0.2.{number + 10}")
+            await trio.sleep(15)  # their bursts are spent
+            with trio.fail_after(1.0):  # virtual time
+                await visitor.dial(there.here.addrs[0])
+                await there.here.wait_connected(visitor.peer_id)
+            refusals = there.here.statistics().refusals
+            assert refusals["subnets.connections" if flooders == 1 else "subnets.rate"] > 0
+            assert there.here.statistics().pending_upgrades > 0
+            nursery.cancel_scope.cancel()
