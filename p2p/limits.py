@@ -235,6 +235,8 @@ class ShareLimits:
     #: Files and empty folders of one share, and bytes of their paths in all: some 100 MiB of memory at worst.
     max_entries: int = 200_000
     max_paths: int = 32 * MIB
+    #: Folders that hold something. Few bytes of deep paths could ask for millions: making 100,000 takes seconds.
+    max_folders: int = 200_000
     #: One name (Linux, macOS, Windows: 255), one path, and names in it (Linux: paths of 4,096).
     max_name: int = 255
     max_path: int = 2 * KIB

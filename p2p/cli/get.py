@@ -67,7 +67,8 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
     if not output.as_json:
         rate = f", {size(watching.fetched / seconds)}/s" if watching.fetched else ""
         files = f"{facts['files']} {'file' if facts['files'] == 1 else 'files'}"
-        fetched = f"{size(watching.fetched)} fetched" if watching.fetched else "all there already"
+        already = watching.held and not watching.fetched
+        fetched = "all there already" if already else f"{size(watching.fetched)} fetched"
         output.note("fetched", f"{files}, {size(manifest.size)}, {fetched} in {seconds:.2f} s{rate}")
 
 
@@ -78,6 +79,8 @@ class _Watching:
     output: Output
     fetched: int = 0
     chunks: int = 0
+    #: Bytes that were there before.
+    held: int = 0
     _progress: Progress | None = None
 
     def watch(self, report: Report) -> None:
@@ -91,6 +94,7 @@ class _Watching:
                     bytes=manifest.size,
                     held_bytes=held,
                 )
+                self.held = held
                 self._progress = Progress(self.output, manifest.size, "getting")
                 self._progress.reach(held)
             case ChunkFetched(size=fetched):

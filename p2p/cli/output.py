@@ -41,7 +41,13 @@ class Output:
     def note(self, event: str, sentence: str, **facts: object) -> None:
         """As :meth:`tell`, on stderr: for commands whose stdout is data."""
         line = json.dumps({"event": event, **facts}) if self.as_json else sentence
-        print(line, file=sys.stderr, flush=True)
+        if sys.stderr is None:  # closed before we began: ``print`` would take stdout for it
+            return
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            # Who does not read our remarks may want the work to go on.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def aside(self, event: str, sentence: str, **facts: object) -> None:
         """What is not the answer: a sentence on stderr, or a JSON line among the others on stdout."""

@@ -28,7 +28,7 @@ def progress_bar(output: Output, total: int | None, label: str | None = None) ->
         unit_scale=True,
         unit_divisor=1024,
         file=sys.stderr,
-        disable=output.as_json or not sys.stderr.isatty(),
+        disable=output.as_json or sys.stderr is None or not sys.stderr.isatty(),
         leave=False,
     )
 

@@ -12,10 +12,9 @@ import trio
 from p2p.abc import Service
 from p2p.cli.hosts import address
 from p2p.cli.id import identity_of
-from p2p.cli.output import Output, size
+from p2p.cli.output import Output, StdoutClosed, size
 from p2p.cli.progress import Progress
 from p2p.host import Host
-from p2p.identity import PeerId
 from p2p.limits import DEFAULT_LIMITS
 from p2p.protocols.identify import Identify
 from p2p.protocols.share import DiskSource, Manifest, Secret, Share, ShareAddress, SourceChanged, scan
@@ -65,8 +64,9 @@ async def run(arguments: argparse.Namespace, output: Output) -> None:
             output.tell("sharing", addresses[0], address=addresses[0], addresses=addresses)
             if not output.as_json:
                 _explain(manifest, addresses, output)
-            await watching.spoilt.wait()
-    raise SourceChanged(watching.spoilt_path)
+            await watching.over.wait()
+    assert watching.why is not None
+    raise watching.why
 
 
 async def _scanned(path: str, output: Output) -> DiskSource:
@@ -99,24 +99,38 @@ class _Watching:
 
     manifest: Manifest
     output: Output
-    spoilt: trio.Event = field(default_factory=trio.Event)
-    spoilt_path: str = ""
-    _sending: dict[PeerId, Progress] = field(default_factory=dict)
+    #: Set when there is no use in going on, and ``why``.
+    over: trio.Event = field(default_factory=trio.Event)
+    why: SourceChanged | StdoutClosed | None = None
+    #: By the numbers of the getters.
+    _sending: dict[int, Progress] = field(default_factory=dict)
 
     def watch(self, report: Report) -> None:
+        try:
+            self._tell(report)
+        except (
+            StdoutClosed
+        ) as error:  # the command's end, and not the fault of the stream that is served here
+            self._end(error)
+
+    def _end(self, why: SourceChanged | StdoutClosed) -> None:
+        self.why = self.why or why
+        self.over.set()
+
+    def _tell(self, report: Report) -> None:
         match report:
-            case GetterCame(peer=peer):
-                self.output.aside("getter", f"{peer} gets it", peer_id=str(peer))
-                self._sending[peer] = Progress(
-                    self.output, self.manifest.size, str(peer)[-6:], peer_id=str(peer)
+            case GetterCame(peer=peer, getter=getter):
+                self.output.aside("getter", f"{peer} gets it", peer_id=str(peer), getter=getter)
+                self._sending[getter] = Progress(
+                    self.output, self.manifest.size, str(peer)[-6:], peer_id=str(peer), getter=getter
                 )
-            case ChunkSent(peer=peer, size=sent):
-                if peer in self._sending:
-                    self._sending[peer].advance(sent)
-            case GetterLeft(peer=peer, chunks=chunks, finished=finished):
+            case ChunkSent(getter=getter, size=sent):
+                if getter in self._sending:
+                    self._sending[getter].advance(sent)
+            case GetterLeft(peer=peer, getter=getter, chunks=chunks, finished=finished):
                 sent = 0
-                if peer in self._sending:
-                    progress = self._sending.pop(peer)
+                if getter in self._sending:
+                    progress = self._sending.pop(getter)
                     progress.close()
                     sent = progress.done
                 how = "has it all" if finished else "left before it had all"
@@ -124,9 +138,9 @@ class _Watching:
                     "finished" if finished else "getter_left",
                     f"{peer} {how}, {size(sent)} sent",
                     peer_id=str(peer),
+                    getter=getter,
                     chunks=chunks,
                     bytes=sent,
                 )
             case SourceSpoilt(path=path):
-                self.spoilt_path = path
-                self.spoilt.set()
+                self._end(SourceChanged(path))

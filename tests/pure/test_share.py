@@ -141,6 +141,15 @@ def test_paths_are_bounded_together() -> None:
         assembling.receive(encode_part(Part(tuple(entries_of(50)))))
 
 
+def test_folders_are_bounded_together() -> None:
+    """However few the files in them and the bytes of their paths."""
+    entries = [replace(entry, path=f"t/{number}/a/a/a/a") for number, entry in enumerate(entries_of(5))]
+    assembling = Assembling(Answer(Verdict.ACCEPTED, bytes(32), 50, 50, 1), replace(LIMITS, max_folders=20))
+    assembling.receive(encode_part(Part(tuple(entries[:3]))))
+    with pytest.raises(RemoteProtocolError, match="20 folders"):
+        assembling.receive(encode_part(Part(tuple(entries[3:]))))
+
+
 @pytest.mark.parametrize(
     ("change", "bound"),
     [

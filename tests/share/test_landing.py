@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ from p2p.protocols.share.disk import writing
 from p2p.protocols.share.disk.writing import Landing
 from p2p.protocols.share.errors import ShareError, TargetExists, TargetUnusable
 from p2p.protocols.share.manifest import Manifest
-from tests.share.trees import SMALL, Tree, chunks_of, land, lying, make, read, scanned
+from tests.share.trees import SMALL, Tree, chunks_of, land, lying, make, read, scanned, through
 
 TREE: Tree = {
     "t/a/b/c": b"c" * 2500,
@@ -128,7 +129,7 @@ def test_it_goes_on_where_it_was(tops: tuple[Path, Path]) -> None:
     for _ in first.prepare():
         pass
     for chunk in (0, 1, 3):
-        first.write(chunk, chunks[chunk])
+        through(first.write(chunk, chunks[chunk]))
     first.close()
     assert not (target / "t").exists()
     assert land(landing(target, manifest), chunks) == 2
@@ -142,7 +143,7 @@ def test_other_chunks_of_the_same_content_go_on_too(tops: tuple[Path, Path]) -> 
     first = landing(target, manifest)
     for _ in first.prepare():
         pass
-    first.write(0, chunks[0])
+    through(first.write(0, chunks[0]))
     first.close()
     assert land(landing(target, other), others) == len(others) - 2
     assert read(target) == TREE
@@ -157,7 +158,7 @@ def test_what_is_damaged_is_fetched_again(tops: tuple[Path, Path], damage: str) 
     for _ in first.prepare():
         pass
     for number, chunk in enumerate(chunks):
-        first.write(number, chunk)
+        through(first.write(number, chunk))
     first.close()
     half = Path(first.working_path, "t", "a", "b", "c")
     data = half.read_bytes()
@@ -235,7 +236,7 @@ def test_what_appears_meanwhile_stays(tmp_path: Path, there: str) -> None:
     at = landing(target, manifest)
     for _ in at.prepare():
         pass
-    at.write(0, chunks[0])
+    through(at.write(0, chunks[0]))
     if there == "filled folder":
         make(target, {"t/mine": b"mine"})
     else:
@@ -287,6 +288,80 @@ def test_links_in_the_working_folder_are_not_followed(tops: tuple[Path, Path], w
     assert read(outside) == {"c": b"untouched"}
 
 
+@pytest.mark.parametrize("linked", ["half", "all"])
+def test_what_is_half_fetched_is_nobody_elses_file(tops: tuple[Path, Path], linked: str) -> None:
+    """Killed between its last two steps, a getter leaves a target that the working folder still has a link to; its
+    user may take it elsewhere and write on in it.
+    """
+    source, target = tops
+    make(source, {"single": b"s" * 1500})
+    manifest = scanned(source, "single")
+    chunks = chunks_of(source, manifest)
+    at = landing(target, manifest)
+    through(at.prepare())
+    for number, chunk in enumerate(chunks if linked == "all" else chunks[:1]):
+        through(at.write(number, chunk))
+    at.close()
+    mine = target / "mine"
+    os.link(Path(at.working_path, "single"), mine)
+    with mine.open("ab") as file:
+        file.write(b"and more")
+    before = mine.read_bytes()
+    with pytest.raises(TargetUnusable, match="linked from elsewhere: remove "):
+        land(landing(target, manifest), chunks)
+    assert mine.read_bytes() == before and not (target / "single").exists()
+
+
+@pytest.mark.parametrize("strange", ["file", "folder", "link"])
+def test_nothing_lands_that_is_not_of_the_share(tops: tuple[Path, Path], strange: str) -> None:
+    """Whoever looks into the working folder may leave something there, as file managers do."""
+    source, target = tops
+    manifest = scanned(source, "t")
+    chunks = chunks_of(source, manifest)
+    at = landing(target, manifest)
+    through(at.prepare())
+    place = Path(at.working_path, "t", "a", ".DS_Store")
+    place.parent.mkdir(exist_ok=True, parents=True)
+    if strange == "file":
+        place.write_bytes(b"?")
+    elif strange == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(source)
+    at.close()
+    with pytest.raises(TargetUnusable, match=r"a/\.DS_Store"):
+        land(landing(target, manifest), chunks)
+    assert not (target / "t").exists()
+    place.rmdir() if strange == "folder" else place.unlink()
+    assert land(landing(target, manifest), chunks) == 0
+    assert read(target) == TREE
+
+
+@pytest.mark.parametrize("what", ["a file", "a dangling link", "a closed folder", "nothing"])
+def test_where_nothing_can_be_put_is_told_by_its_path(
+    tops: tuple[Path, Path], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    source, target = tops
+    place, told = target / "place", str(target / "place")
+    if what == "a file":
+        place.touch()
+    elif what == "a dangling link":
+        place.symlink_to(target / "nowhere")
+    elif what == "a closed folder":
+        place.mkdir()
+    manifest = scanned(source, "t")
+    at = Landing("" if what == "nothing" else str(place), manifest, SMALL)
+    if what == "a closed folder":
+        monkeypatch.setattr(os, "mkdir", refuse)
+    if what == "nothing":
+        told = "an empty path"
+    with pytest.raises(TargetUnusable, match=re.escape(told)):
+        land(at, [])
+
+
 def test_a_working_folder_that_others_can_write_is_not_used(tops: tuple[Path, Path]) -> None:
     source, target = tops
     manifest = scanned(source, "t")
@@ -308,7 +383,7 @@ def test_a_wrong_chunk_is_not_written(tops: tuple[Path, Path]) -> None:
         pass
     before = read(target)
     with pytest.raises(RemoteProtocolError, match="chunk 1"):
-        at.write(1, bytearray(1000))
+        through(at.write(1, bytearray(1000)))
     at.close()
     assert read(target) == before and 1 not in at.held
 
@@ -387,7 +462,7 @@ def test_a_real_disk_that_fills_up(tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "somebody else's").write_bytes(bytes(600_000))
     with pytest.raises(TargetUnusable, match="No space left on device"):
         for number, chunk in enumerate(chunks):
-            at.write(number, chunk)
+            through(at.write(number, chunk))
     held = len(at.held)
     at.close()
     assert 100 < held < len(chunks)

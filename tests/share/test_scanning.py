@@ -95,6 +95,7 @@ def test_a_file_that_cannot_be_read(top: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"max_paths": 10}, "10 bytes"),
         ({"max_chunks": 3}, "3000 bytes"),
         ({"max_depth": 2}, "2 names"),
+        ({"max_folders": 1}, "1 folders"),
         ({"max_path": 4}, "4 bytes"),
     ],
     ids=str,
@@ -185,6 +186,7 @@ async def test_names_that_are_not_in_the_path(top: Path, monkeypatch: pytest.Mon
         ("/", "no name"),
         (str(top / "no" / "where"), "No such file"),
         ("nothing", "No such"),
+        ("", "an empty path"),  # and not the folder we are in
     ):
         with pytest.raises(UnfitSource, match=reason):
             await scan(nothing, SMALL)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from p2p.limits import ShareLimits
-from p2p.protocols.share.disk.scanning import Scan, read_chunk
+from p2p.protocols.share.disk.scanning import Scan, Steps, read_chunk
 from p2p.protocols.share.disk.writing import Landing
 from p2p.protocols.share.manifest import Manifest
 from p2p.wire.share_messages import EntryKind, EntryMessage
@@ -72,6 +72,12 @@ def chunks_of(top: Path, manifest: Manifest, stamps: Sequence[int] | None = None
         os.close(fd)
 
 
+def through(steps: Steps) -> None:
+    """All of them."""
+    for _ in steps:
+        pass
+
+
 def land(landing: Landing, chunks: list[bytearray]) -> int:
     """All of it, as a getter does; how many chunks were not held."""
     try:
@@ -81,7 +87,7 @@ def land(landing: Landing, chunks: list[bytearray]) -> int:
             return 0
         missing = [chunk for chunk in range(len(chunks)) if chunk not in landing.held]
         for chunk in missing:
-            landing.write(chunk, chunks[chunk])
+            through(landing.write(chunk, chunks[chunk]))
         for _ in landing.finish():
             pass
         return len(missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,12 @@ import pytest
 import trio
 
 from p2p.cli.command import main
-from tests.trio.commands import Running, one_line, p2p, running
+from p2p.cli.output import Output
+from p2p.cli.send import _Watching
+from p2p.identity import PeerId
+from p2p.protocols.share.reports import ChunkSent, GetterCame, GetterLeft
+from tests.trio.commands import P2P, PATIENCE, Running, one_line, p2p, running
+from tests.trio.sharing import manifest_of
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 
@@ -75,6 +81,7 @@ PEER = "12D3KooWJWAE2ERZsYX8eikhqFK9pVTzUvFCpDDwUBKQQLUf1ZbT"
         f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",
         f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}#",
         f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}#short",
+        f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}#n22tpycw3r6ebfgdruo6hlwovm#",
         f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}#N22TPYCW3R6EBFGDRUO6HLWOVM",
         "/ip4/127.0.0.1/tcp/1#n22tpycw3r6ebfgdruo6hlwovm",
     ],
@@ -206,3 +213,61 @@ async def test_a_source_that_changes(tmp_path: Path) -> None:
         assert status_of_sender == 1
         assert json.loads(said)["message"].startswith("source/b changed")
     assert os.listdir(tmp_path / "got") != ["source"]
+
+
+# --- who listens ----------------------------------------------------------------------------------------
+
+
+async def test_a_sender_that_nobody_reads_any_more_ends(tmp_path: Path) -> None:
+    """And does not take it for a fault of the stream that it serves just then."""
+    source = tmp_path / "file"
+    source.write_bytes(b"x")
+    async with sending(source) as (sender, address):
+        assert sender.process.stdout is not None
+        await sender.process.stdout.aclose()
+        await p2p("get", address, "-o", str(tmp_path / "got"))
+        assert await sender.end() == (141, b"")
+
+
+@pytest.mark.parametrize("how", ["2>&-", "closed pipe"])
+async def test_remarks_that_nobody_reads_stop_nothing(tmp_path: Path, how: str) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"x" * 5_000_000)
+    async with sending(source) as (_, address):
+        command = shlex.join([*P2P, "get", address, "-o", str(tmp_path / "got")])
+        redirected = f"{command} 2>&-" if how == "2>&-" else f"{{ {command} 2>&1 >&3 | true; }} 3>&1"
+        status = "" if how == "2>&-" else "set -o pipefail; "
+        with trio.fail_after(PATIENCE):
+            ended = await trio.run_process(
+                ["bash", "-c", status + redirected], capture_stdout=True, check=False
+            )
+    assert (ended.returncode, ended.stdout.decode()) == (0, f"{tmp_path}/got/file\n")
+
+
+async def test_what_holds_no_bytes_was_not_there_already(tmp_path: Path) -> None:
+    source = tmp_path / "empty"
+    source.touch()
+    async with sending(source) as (_, address):
+        ended = await p2p("get", address, "-o", str(tmp_path / "got"))
+    assert ended.returncode == 0 and b"1 file, 0 B, 0 B fetched" in ended.stderr
+
+
+async def test_two_streams_of_one_peer_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """As when it dials again before its old connection is known to be lost."""
+    peer = PeerId.from_text(PEER)
+    manifest = manifest_of({"top": bytes(3000)}, 1000)
+    watching = _Watching(manifest, Output(as_json=True))
+    for report in (
+        GetterCame(peer, 1),
+        ChunkSent(peer, 1, 1000),
+        GetterCame(peer, 2),
+        ChunkSent(peer, 2, 1000),
+        ChunkSent(peer, 2, 1000),
+        GetterLeft(peer, 1, 1, finished=False),
+        ChunkSent(peer, 2, 1000),
+        GetterLeft(peer, 2, 3, finished=True),
+    ):
+        watching.watch(report)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    left = [(event["event"], event["getter"], event["bytes"]) for event in told if "bytes" in event]
+    assert left == [("getter_left", 1, 1000), ("finished", 2, 3000)]

@@ -65,9 +65,9 @@ async def test_all_of_it_and_each_chunk_once(autojump_clock: Clock) -> None:
         bob = shared.hosts.bob.peer_id
         assert told == [ManifestRead(manifest, 0), *map(ChunkFetched, sizes)]
         assert shared.reports == [
-            GetterCame(bob),
-            *(ChunkSent(bob, size) for size in sizes),
-            GetterLeft(bob, 5, finished=True),
+            GetterCame(bob, 1),
+            *(ChunkSent(bob, 1, size) for size in sizes),
+            GetterLeft(bob, 1, 5, finished=True),
         ]
 
 
@@ -213,7 +213,7 @@ async def test_a_getter_that_asks_for_nothing_is_left(autojump_clock: Clock) -> 
             await stream.receive_some()
         assert trio.current_time() - start == pytest.approx(DEFAULT_LIMITS.share.idle, abs=0.1)
         await trio.testing.wait_all_tasks_blocked()
-        assert shared.reports[-1] == GetterLeft(shared.hosts.bob.peer_id, 0, finished=False)
+        assert shared.reports[-1] == GetterLeft(shared.hosts.bob.peer_id, 1, 0, finished=False)
 
 
 async def test_a_getter_that_never_reads_holds_one_chunk_and_not_for_ever(autojump_clock: Clock) -> None:

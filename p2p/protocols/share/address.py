@@ -23,7 +23,7 @@ class ShareAddress:
     @classmethod
     def from_text(cls, text: str) -> ShareAddress:
         """Raises ``InvalidAddress``, whose text does not repeat the secret."""
-        addr, mark, secret = text.strip().rpartition("#")
+        addr, mark, secret = text.strip().partition("#")
         if not mark:
             raise InvalidAddress(
                 "an address of a share ends in '#' and its secret (is it quoted, and whole?)"

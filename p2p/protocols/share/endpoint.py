@@ -128,7 +128,7 @@ class _Getting:
             if self.unfinished:
                 held = sum(map(manifest.layout.length, self._target.held))
             self._watch(ManifestRead(manifest, held))
-        elif manifest != self.manifest:
+        elif _told_by(manifest) != _told_by(self.manifest):
             raise ShareError("the sender shares something else under this address by now")
         if self.unfinished:
             await self._fetch(stream, manifest, limits)
@@ -171,6 +171,11 @@ class _Getting:
             await self._target.write(chunk, data)
             self._moved_at = trio.current_time()
             self._watch(ChunkFetched(len(data)))
+
+
+def _told_by(manifest: Manifest) -> tuple[bytes, int, bytes]:
+    """What tells one manifest from another, without a look at each of its entries."""
+    return manifest.content_id, manifest.chunk_size, manifest.hashes
 
 
 async def _read_into(stream: Stream, data: bytearray) -> None:

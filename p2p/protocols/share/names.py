@@ -84,6 +84,7 @@ class Tree:
         self._last: tuple[str, ...] = ()
         self._top = _Folder("")
         self._open: list[_Folder] = [self._top]
+        self._folders = 0
 
     def add(self, path: str) -> None:
         """A file, or a folder with nothing in it. Raises ``UnfitName``; then the tree is spent."""
@@ -103,6 +104,9 @@ class Tree:
                 raise UnfitName(_clash("/".join(names[: depth + 1]), parent.children[fold], name))
             parent.children[fold] = name
             if depth < len(names) - 1:
+                self._folders += 1
+                if self._folders > self._limits.max_folders:
+                    raise UnfitName(f"paths of more than {self._limits.max_folders} folders in all")
                 self._open.append(_Folder(name))
         self._last = names
 

@@ -11,9 +11,12 @@ from p2p.protocols.share.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class GetterCame:
-    """Somebody proved to know the secret."""
+    """Somebody proved to know the secret. ``getter`` numbers the streams that were let in: a peer that dials again
+    may have two for a while.
+    """
 
     peer: PeerId
+    getter: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class ChunkSent:
     """``size`` more bytes were sent."""
 
     peer: PeerId
+    getter: int
     size: int
 
 
@@ -29,6 +33,7 @@ class GetterLeft:
     """``chunks``: how many were sent on this stream, the last perhaps in part. ``finished``: it has all now."""
 
     peer: PeerId
+    getter: int
     chunks: int
     finished: bool
 

@@ -44,6 +44,7 @@ _MAX_REQUEST: Final = 64
 class _Getter:
     """One stream that was let in."""
 
+    number: int
     chunks: int = 0
     finished: bool = False
 
@@ -62,6 +63,8 @@ class Share:
         self._door: Door[Source] | None = None
         self._streams = PerPeer()
         self._getters = 0
+        #: Let in so far.
+        self._came = 0
 
     @property
     def handlers(self) -> Mapping[ProtocolId, Handler]:
@@ -105,15 +108,16 @@ class Share:
             if self._getters >= limits.getters:
                 await write_lp(stream, encode_answer(Answer(Verdict.BUSY, proof)))
                 return
-        getter = _Getter()
+        self._came += 1
+        getter = _Getter(self._came)
         self._getters += 1
-        self._watch(GetterCame(peer))
+        self._watch(GetterCame(peer, getter.number))
         try:
             await self._tell(stream, source, proof, limits)
             await self._give(stream, source, getter, limits)
         finally:
             self._getters -= 1
-            self._watch(GetterLeft(peer, getter.chunks, getter.finished))
+            self._watch(GetterLeft(peer, getter.number, getter.chunks, getter.finished))
 
     async def _tell(self, stream: Stream, source: Source, proof: bytes, limits: ShareLimits) -> None:
         manifest = source.manifest
@@ -144,7 +148,7 @@ class Share:
                 getter.chunks += 1
                 await stream.send_all(encode_frame(encode_reply(Reply())))
                 await stream.send_all(data)
-            self._watch(ChunkSent(peer, len(data)))
+            self._watch(ChunkSent(peer, getter.number, len(data)))
 
 
 @contextmanager

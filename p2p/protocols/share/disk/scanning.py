@@ -58,6 +58,11 @@ class Scan:
         assert self._manifest is not None, "scanned to the end"
         return self._manifest
 
+    @property
+    def paths(self) -> set[str]:
+        """Of the files and empty folders that were found."""
+        return {path for path, _, _ in self._found}
+
     def walk(self) -> Steps:
         """Find everything, in the order of a manifest; each step is one file or folder."""
         tree = Tree(self.limits)

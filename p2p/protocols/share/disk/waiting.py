@@ -81,6 +81,8 @@ async def scan(
 
     Raises ``UnfitSource`` and ``SourceChanged``, which name what is at fault. Cancelled: nothing is left.
     """
+    if not os.fspath(path):  # a variable of a shell that was not set means no folder, and not this one
+        raise UnfitSource("an empty path", "it names nothing")
     whole = _absolute(path)
     if not whole.name:
         raise UnfitSource(str(whole), "it has no name")
@@ -139,7 +141,7 @@ class DiskTarget:
         return not landing.complete
 
     async def write(self, chunk: int, data: bytearray) -> None:
-        await trio.to_thread.run_sync(self._at.write, chunk, data)
+        await _through(self._at.write(chunk, data))
 
     async def finish(self) -> None:
         await _through(self._at.finish())

@@ -80,8 +80,13 @@ class Landing:
     def prepare(self) -> Steps:
         """Look at the target, take the working folder, and find out what it holds."""
         plain(self._manifest.name)
-        os.makedirs(self._directory, exist_ok=True)
-        self._top = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.makedirs(self._directory, exist_ok=True)
+            self._top = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileExistsError as error:
+            raise TargetUnusable(f"{self._directory} is not a folder") from error
+        except OSError as error:
+            raise TargetUnusable(f"{self._directory or 'an empty path'}: {error.strerror}") from error
         if (yield from self._find_complete()):
             if self._exists(self._partial):  # of one that was killed at its very end
                 with suppress(TargetUnusable):  # or is at work, and removes it
@@ -125,6 +130,8 @@ class Landing:
             os.mkdir(self._partial, 0o700, dir_fd=self._top)
         except FileExistsError:
             pass
+        except OSError as error:
+            raise TargetUnusable(f"nothing can be put into {self._directory}: {error.strerror}") from error
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._work = os.open(self._partial, flags, dir_fd=self._top)
@@ -138,18 +145,21 @@ class Landing:
         status = os.fstat(self._work)
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise TargetUnusable(f"{self.working_path} is in the way: others than you can write there")
-        here = os.stat(self._partial, dir_fd=self._top, follow_symlinks=False)
-        if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):
+        try:
+            here = os.stat(self._partial, dir_fd=self._top, follow_symlinks=False)
+        except FileNotFoundError:  # somebody else has finished with it just now
+            here = None
+        if here is None or (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):
             raise TargetUnusable(f"{self.working_path} was moved meanwhile: try again")
 
     def _find_held(self) -> Steps:
         for chunk in range(self._manifest.layout.count):
-            data = self._read(chunk)
+            data = yield from self._read(chunk)
             if data is not None and hashlib.sha256(data).digest() == self._manifest.hash_of(chunk):
                 self.held.add(chunk)
             yield
 
-    def _read(self, chunk: int) -> bytearray | None:
+    def _read(self, chunk: int) -> Generator[None, None, bytearray | None]:
         """None when not all of it is there."""
         data = bytearray()
         for file, offset, length in self._manifest.layout.slices(chunk):
@@ -160,6 +170,7 @@ class Landing:
                     data += os.pread(fd, length, offset)
             except FileNotFoundError:
                 return None
+            yield
         return data
 
     def _check_room(self) -> None:
@@ -189,8 +200,10 @@ class Landing:
 
     # --- meanwhile ------------------------------------------------------------------------------------
 
-    def write(self, chunk: int, data: bytes | bytearray) -> None:
-        """Put a chunk in its place. Raises ``RemoteProtocolError`` when it is not what the manifest says."""
+    def write(self, chunk: int, data: bytes | bytearray) -> Steps:
+        """Put a chunk in its place, a file or part of one at each step. Raises ``RemoteProtocolError`` when it is not
+        what the manifest says.
+        """
         if hashlib.sha256(data).digest() != self._manifest.hash_of(chunk):
             raise RemoteProtocolError(f"share: chunk {chunk} is not what its hash says")
         view = memoryview(data)
@@ -199,6 +212,7 @@ class Landing:
                 with self._open(file) as fd:
                     _write_at(fd, view[:length], offset)
                 view = view[length:]
+                yield
         self.held.add(chunk)
 
     def _names(self, file: int) -> list[str]:
@@ -210,9 +224,16 @@ class Landing:
         entry = self._manifest.files[file]
         mode = 0o777 if entry.kind is EntryKind.EXECUTABLE else 0o666
         with open_file(self._work, self._names(file), os.O_WRONLY | os.O_CREAT, mode, make=True) as fd:
-            if os.fstat(fd).st_nlink != 1:  # writing would reach elsewhere
-                raise TargetUnusable(f"{printable(entry.path, 200)}, half fetched, is linked from elsewhere")
+            self._check_linked(fd, entry.path)
             yield fd
+
+    def _check_linked(self, fd: int, path: str) -> None:
+        """Raises when writing would reach elsewhere, and what is written there would reach the target."""
+        if os.fstat(fd).st_nlink != 1:
+            raise TargetUnusable(
+                f"{printable(path, 200)}, half fetched, is linked from elsewhere: remove {self.working_path} "
+                "and run the same command again"
+            )
 
     @contextmanager
     def _telling_full(self) -> Iterator[None]:
@@ -237,6 +258,7 @@ class Landing:
         """
         for number, entry in enumerate(self._manifest.files):
             with open_file(self._work, self._names(number), os.O_RDWR) as fd:
+                self._check_linked(fd, entry.path)
                 if os.fstat(fd).st_size > entry.size:
                     os.ftruncate(fd, entry.size)
                 digest = hashlib.sha256()
@@ -256,9 +278,24 @@ class Landing:
         if len(self._manifest.files) > _SYNCED_ALONE:
             os.sync()
             yield
+        yield from self._check_nothing_else()
         with self._telling_full():
             self._move()
         self._remove_working_folder()
+
+    def _check_nothing_else(self) -> Steps:
+        """What lands is what is shared: nothing that somebody put beside it."""
+        scan = Scan(self._work, self._manifest.name, self._limits)
+        try:
+            yield from scan.walk()
+        except ShareError as error:
+            raise TargetUnusable(f"{self.working_path} holds what is not of this share: {error}") from error
+        strange = next(iter(scan.paths - {entry.path for entry in self._manifest.entries}), None)
+        if strange is not None:
+            raise TargetUnusable(
+                f"{printable(os.path.join(self.working_path, strange), 400)} is not of this share: move it away and "
+                "run the same command again"
+            )
 
     def _move(self) -> None:
         """Never over something: what came to be there meanwhile stays."""
