@@ -51,7 +51,8 @@ class MuxedConnection(Connection):
     ``leftover``: sealed bytes received with the end of the handshake; ``opened``: plaintext that came with the muxer's
     negotiation; ``unsent``: handshake bytes still to go out first. With ``preface`` the muxer was proposed lazily: what
     it says is the first plaintext sent, its answer the first received, and ``refused`` is called when that is no.
-    ``memory`` is what the session holds, and is given back when the connection is over.
+    ``memory`` is what the session holds. Once the pump has run it is for the owner of its source to take back: streams
+    may be read after the end.
     """
 
     def __init__(
@@ -475,5 +476,4 @@ class MuxedConnection(Connection):
             self.session.close(NORMAL_TERMINATION)
             self.flush()
         self._lose(self._ending.reason)
-        self._memory.close()
         await self._ending.close_socket()

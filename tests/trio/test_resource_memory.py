@@ -286,3 +286,19 @@ async def test_a_connection_that_nobody_wants_gives_its_memory_back(autojump_clo
         with pytest.raises(PeerIdMismatch):
             await upgraded.dial(Multiaddr("/memory/1"), peer=identity.peer_id, memory=budget)
         assert budget.in_use == 0
+
+
+@MUXERS
+async def test_what_nobody_has_read_is_counted_after_the_end_too(muxer: type, autojump_clock: object) -> None:
+    """A remote that fills windows and leaves, again and again: handlers hold it for their grace, so it counts."""
+    async with two(muxer, Limits(), Limits()) as (here, there):
+        stream = await there.open_stream(here.peer_id, HANG)
+        assert await stream.receive_some() == b"served"
+        await stream.send_all(bytes(100_000))
+        await trio.testing.wait_all_tasks_blocked()
+        there.connections[here.peer_id][0].abort()
+        await here.wait_disconnected(there.peer_id)
+        assert here.statistics().handlers == 1
+        assert here.resources.scope("system").in_use.memory >= 100_000
+        await trio.sleep(here.limits.shutdown_grace + 0.1)
+        nothing_is_left(here)
