@@ -407,6 +407,7 @@ def test_no_room_is_told_before_anything_is_fetched(
     manifest = scanned(source, "t")
     with pytest.raises(TargetUnusable, match="there is room for 0"):
         land(landing(target, manifest), chunks_of(source, manifest))
+    assert os.listdir(target) == []
 
 
 def test_a_disk_that_fills_up_keeps_what_was_fetched(

@@ -182,6 +182,8 @@ class Landing:
         there = os.fstatvfs(self._work)
         room = there.f_bavail * there.f_frsize
         if missing > room:
+            with suppress(OSError):  # holds something
+                os.rmdir(self._partial, dir_fd=self._top)
             raise TargetUnusable(
                 f"{self._directory}: {missing} bytes are to come, and there is room for {room}"
             )
