@@ -3,13 +3,15 @@
 Callers wait for a flight under deadlines of their own. Who wants the same peer joins the flight that is under
 way, bringing further addresses; the last one to leave cancels it, and each gets its own ``DialError``. All
 addresses are tried side by side, ``limits.parallel_dials`` at once and with no pause between; the first
-connection wins, and the others are closed.
+connection wins, and the others are closed. With no socket to be had for an address, it has its turn when another
+attempt has ended (``sockets.py``).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 
 import trio
 
@@ -17,6 +19,7 @@ from p2p.abc import Connection, PeerRouting, Transport
 from p2p.errors import AllAttemptsFailed, Denied, DialError, InvalidAddress, NoAddresses
 from p2p.host.connections import Connections, contain, network_ip, takes_descriptor
 from p2p.host.reports import RemoteLog, Reports
+from p2p.host.sockets import Sockets
 from p2p.identity import PeerId
 from p2p.limits import Limits
 from p2p.peerstore import Peerstore
@@ -48,6 +51,7 @@ class Dialing:
         self._routing = routing
         self._reports = reports
         self._limits = limits
+        self._sockets = Sockets()
         self._flights: dict[PeerId | Multiaddr, Flight] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -98,7 +102,9 @@ class Dialing:
             raise Denied(key, "shutdown")
         scope = self._resources.outbound(peer, network_ip(key) if isinstance(key, Multiaddr) else None)
         log = self._reports.log(f"dialing {key}")
-        flight = Flight(key, peer, self._transports, self._connections, scope, log, self._limits)
+        flight = Flight(
+            key, peer, self._transports, self._connections, scope, self._sockets, log, self._limits
+        )
         self._flights[key] = flight
         self._nursery.start_soon(self._fly, key, flight, name=log.name)
         return flight
@@ -145,6 +151,7 @@ class Flight:
         transports: Sequence[Transport],
         connections: Connections,
         resources: ConnectionScope,
+        sockets: Sockets,
         log: RemoteLog,
         limits: Limits,
     ) -> None:
@@ -164,6 +171,7 @@ class Flight:
         self.address: Multiaddr | None = None
         self._transports = transports
         self._connections = connections
+        self._sockets = sockets
         self._log = log
         self._limits = limits
         self._nursery: trio.Nursery | None = None
@@ -257,12 +265,13 @@ class Flight:
             self._task_ends()
 
     async def _attempt(self, addr: Multiaddr, transport: Transport) -> None:
-        try:
+        async with AsyncExitStack() as held:
+            held.callback(self._task_ends)
             connection: Connection | None = None
             socket: Attempt | None = None
             with contain(self._log, "dial") as outcome:
                 if takes_descriptor(addr):
-                    socket = self.resources.attempt()
+                    socket = await held.enter_async_context(self._sockets.one(self.resources))
                 with trio.move_on_after(self._limits.dial_address):
                     connection = await transport.dial(addr, peer=self.peer, memory=self.resources)
                 if connection is None:
@@ -277,10 +286,6 @@ class Flight:
             del self._trying[addr]
             if connection is not None and connection is not self.winner:
                 await trio.aclose_forcefully(connection)
-        finally:
-            if socket is not None:
-                socket.close()
-            self._task_ends()
 
 
 def _is_relayed(addr: Multiaddr) -> bool:

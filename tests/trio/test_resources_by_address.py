@@ -132,24 +132,78 @@ async def test_descriptors_of_those_that_shake_hands_make_room(autojump_clock: o
 
 
 @pytest.mark.parametrize("scope", ["system", "transient"])
-async def test_descriptors_of_dials(scope: str, autojump_clock: object) -> None:
-    """Each address that is tried takes one; with none left it is as an address that failed."""
+@pytest.mark.parametrize("descriptors", [0, 1])
+async def test_descriptors_of_dials(scope: str, descriptors: int, autojump_clock: object) -> None:
+    """Each address that is tried takes one, in turn if there are few; with none at all each is one that failed."""
     async with VirtualNetwork() as network:
         network.block("192.0.2.2", HERE)
         async with Host(
             Identity.generate(),
             transports=[network.transport("192.0.2.2")],
-            limits=limited(**{scope: {"descriptors": 1}}),
+            limits=limited(**{scope: {"descriptors": descriptors}}),
         ) as host:
             peer = Identity.generate().peer_id
             addrs = [Multiaddr(f"/ip4/{HERE}/tcp/{port}") for port in (1, 2, 3)]
             host.peerstore.add_addrs(peer, addrs, ttl=100, now=0)
+            start = trio.current_time()
             with pytest.raises(DialError) as caught:
                 await host.dial(peer)
             failures = [type(failure) for _, failure in caught.value.attempts]
-            assert failures.count(ResourceLimitExceeded) == 2
+            assert failures == 3 * [trio.TooSlowError if descriptors else ResourceLimitExceeded]
+            # One after the other, if at all.
+            assert trio.current_time() - start == pytest.approx(3 * descriptors * host.limits.connect)
             assert host.resources.scope("system").in_use.descriptors == 0
         nothing_is_left(host)
+
+
+async def test_dead_addresses_of_many_peers_keep_no_dial_from_the_living(autojump_clock: object) -> None:
+    """Twenty peers with seven dead addresses each, and four sockets for all of them."""
+    async with VirtualNetwork() as network, AsyncExitStack() as hosts:
+        network.block("192.0.2.2", "192.0.2.99")
+        few = limited(transient={"descriptors": 4})
+        limits = replace(few, dial=3600.0)
+        dialer = await hosts.enter_async_context(
+            Host(Identity.generate(), transports=[network.transport("192.0.2.2")], limits=limits)
+        )
+        peers = []
+        for number in range(20):
+            ip = f"192.0.2.{100 + number}"
+            transports = [network.transport(ip)]
+            host = await hosts.enter_async_context(
+                Host(Identity.generate(), transports=transports, listen=[f"/ip4/{ip}/tcp/4001"])
+            )
+            dead = [Multiaddr(f"/ip4/192.0.2.99/tcp/{port}") for port in range(1, 8)]
+            dialer.peerstore.add_addrs(host.peer_id, [*dead, *host.addrs], ttl=7200, now=trio.current_time())
+            peers.append(host.peer_id)
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(dialer.dial, peer)
+        assert set(dialer.connections) == set(peers)
+        assert dialer.resources.scope("transient").in_use.descriptors == 0
+
+
+async def test_a_dial_that_waits_for_a_socket_can_be_cancelled(autojump_clock: object) -> None:
+    async with VirtualNetwork() as network:
+        network.block("192.0.2.2", HERE)
+        async with Host(
+            Identity.generate(),
+            transports=[network.transport("192.0.2.2")],
+            limits=limited(transient={"descriptors": 1}),
+        ) as host:
+            first, second = (Multiaddr(f"/ip4/{HERE}/tcp/{port}") for port in (1, 2))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_dial_in_vain, host, first)
+                await trio.testing.wait_all_tasks_blocked()
+                with trio.move_on_after(1):
+                    await host.dial(second)
+                assert host.resources.scope("transient").in_use.descriptors == 1
+            assert host.resources.scope("transient").in_use.descriptors == 0
+        nothing_is_left(host)
+
+
+async def _dial_in_vain(host: Host, addr: Multiaddr) -> None:
+    with pytest.raises(DialError):
+        await host.dial(addr)
 
 
 async def test_an_address_has_eight_connections_and_its_neighbour_has_its_own(autojump_clock: object) -> None:
