@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -187,10 +187,17 @@ class Scene:
 
     async def wait_until(self, name: str, at_most: float) -> None:
         """Look at a counter until it is no more than that."""
+        await self._look_until(lambda counters: counters[name] <= at_most)
+
+    async def wait_for(self, name: str, at_least: float) -> None:
+        """Look at a counter until it is that or more."""
+        await self._look_until(lambda counters: counters[name] >= at_least)
+
+    async def _look_until(self, done: Callable[[dict[str, float]], bool]) -> None:
         while True:
             with trio.CancelScope(shield=True):
                 counters = await self.counters()
-            if counters[name] <= at_most:
+            if done(counters):
                 return
             await trio.sleep(GLANCE)
 

@@ -34,6 +34,9 @@ async def test_row_13_reader_stall(attack, subject):
     """A hundred and twenty handlers that send for ever, with all the credit there is, into a socket nobody reads."""
     async with attack(limits={"write": WRITE}, verdict=Verdict(rss=6 * MIB)) as scene:
         connection = await wire.secure(await scene.connect(receive_buffer=1), scene.peer_id)
+        # The canary's, and this one: else its end may be seen before it was there. The handshake ends with the ping.
+        await connection.send(wire.header(wire.PING, wire.SYN, 0, 7))
+        await scene.wait_for("connections", 2)
         for stream in range(1, 2 * STREAMS, 2):
             await connection.send(
                 wire.opening(stream, "/attacks/pour") + wire.header(wire.WINDOW, 0, stream, 16 * MIB)
