@@ -113,11 +113,11 @@ class Ledger(RuleBasedStateMachine):
             made.append(Connection(scope, True, descriptor))
             self.live.append(made[0])
         gone = [each for each in self.live if each.was_evicted]
+        self.live = [each for each in self.live if not each.was_evicted]
         for each in gone:
             assert each.inbound
             assert not each.assigned
             assert each.scope.closed
-            self.live.remove(each)
             # Who waits on where it waited came later, or is of a listed network, for which strangers make room first.
             system, listed = each.scope.system, each.scope.listed
             for other in self.live:
