@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import YamuxLimits
 from p2p.muxers.yamux.keepalive import KeepAlive
-from p2p.muxers.yamux.window import due, tuned
+from p2p.muxers.yamux.window import PART_AT_CEILING, due, tuned
 
 LIMITS = YamuxLimits()
 
@@ -121,4 +121,10 @@ def test_credit_is_due_when_half_a_window_was_read(window: int, parts: tuple[flo
     credit = int(window * parts[0])
     buffered = int((window - credit) * parts[1])
     read = window - credit - buffered
-    assert due(window, credit, buffered) == (read >= window / 2)
+    assert due(window, credit, buffered, 2**24 + 1) == (read >= window / 2)
+
+
+@given(window=st.integers(1, 2**25), read=st.integers(0, 2**24))
+def test_a_window_that_cannot_grow_is_granted_in_smaller_parts(window: int, read: int) -> None:
+    read = min(read, window)
+    assert due(window, window - read, 0, window) == (read >= min(window / 2, PART_AT_CEILING))

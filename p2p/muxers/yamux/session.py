@@ -136,7 +136,8 @@ class YamuxSession(Bookkeeper[YamuxStream]):
     # --- inside ---------------------------------------------------------------------------------------
 
     def _took(self, books: YamuxStream, now: float) -> None:
-        if books.takes_data and due(books.receive_window, books.credit, len(books.received)):
+        ceiling = self._limits.max_window
+        if books.takes_data and due(books.receive_window, books.credit, len(books.received), ceiling):
             self._table.grant(books, self._keepalive.round_trip, now)
 
     def _stops_reading(self, books: YamuxStream) -> None:
