@@ -13,8 +13,8 @@ from typing import Any
 
 import trio
 
-from benchmarks import implementations, machine, ratios, record
-from benchmarks.macro import imports, links, runner, virtual
+from benchmarks import implementations, machine, page, ratios, record
+from benchmarks.macro import imports, links, processes, runner, virtual
 from benchmarks.macro.works import MPLEX, WORKS, Work, shrunk
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +23,7 @@ PARTS = ROOT / ".cache" / "benchmarks"  # records of runs that were not whole
 IDLE = (200, 1000)  # connections
 LOOK = 3.0  # seconds of looking what else the machine does
 FILES = 16_384  # open files a process may want: two for each connection, and some
+ONLY = "a work, or idle, start, import, host-start, window; may be given again"
 SHRINK = 64  # by how much --quick makes all of it smaller
 
 
@@ -30,7 +31,7 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
     """Returns the exit code: 1 when a ratio that is asserted does not hold, or ours failed at something."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{kind}")
     parser.add_argument("--repeats", type=int, default=5, help="of each work; the median counts")
-    parser.add_argument("--only", action="append", default=[], metavar="WORK", help="may be given again")
+    parser.add_argument("--only", action="append", default=[], metavar="WORK", help=ONLY)
     parser.add_argument("--peers", help="comma-separated, in place of all", default=",".join(names))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, once: only to see that it runs")
     parser.add_argument("--virtual", action="store_true", help="make no links, even where that is allowed")
@@ -64,6 +65,8 @@ def main(kind: str, names: Sequence[str], arguments: Sequence[str] | None = None
     whole = not flags.quick and not flags.only and flags.peers == parser.get_default("peers")
     out = flags.out or (RESULTS if whole else PARTS) / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
     record.write(out, result)
+    for heading, table in page.summaries(result):
+        say(f"\n{heading}\n\n{table}")
     say(f"{out}, after {result['minutes']} minutes")
     problems = ratios.broken(result, timed=not flags.quick)
     for problem in problems:
@@ -85,16 +88,31 @@ async def _measure(
     )
     told += afar
     real = [each for each in found if each.name not in implementations.FLOORS]
-    if not flags.only or "idle" in flags.only:
-        counts = [max(count // SHRINK, 1) for count in IDLE] if flags.quick else IDLE
-        plain = [each for each in found if each.name == "floor-plain"]
-        told += await runner.idle([*plain, *real], counts, repeats=min(repeats, 2), say=say)
-    if not flags.only or "start" in flags.only:
-        told.append(await runner.starts(real, repeats=repeats, say=say))
-    if not flags.only or "import" in flags.only:
+    plain = [each for each in found if each.name == "floor-plain"]
+    counts = [max(count // SHRINK, 1) for count in IDLE] if flags.quick else IDLE
+    pings = 1 if flags.quick else processes.PINGS
+
+    def asked(name: str) -> bool:
+        return not flags.only or name in flags.only
+
+    if asked("idle"):
+        told += await processes.listening(
+            [*plain, *real], counts, pings=pings, repeats=min(repeats, 2), say=say
+        )
+        told += await processes.dialing(real, counts, repeats=min(repeats, 2), say=say)
+    if asked("start"):
+        told.append(await processes.starts(real, repeats=repeats, say=say))
+    pythons = {each.name: each.python for each in found if each.python}
+    if asked("import"):
         say("import")
-        pythons = {each.name: each.python for each in found if each.python}
         told.append(await trio.to_thread.run_sync(imports.measure, pythons, repeats))
+    if "ours" in pythons and asked("host-start"):
+        say("entering a host")
+        told += await trio.to_thread.run_sync(imports.hosts, pythons["ours"], repeats)
+    if "ours" in pythons and asked("window"):
+        say("how a window opens, in virtual time")
+        opening = await trio.to_thread.run_sync(virtual.opening, 1 if flags.quick else virtual.ROUND_TRIPS)
+        told += virtual.rows(opening)
     return told, how
 
 

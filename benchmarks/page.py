@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.macro.imports import MODULES
 from benchmarks.record import FLOOR, Json
+from benchmarks.targets import CPU, OURS, Verdict, figure, judge
 
 #: In the order of the tables; those that took no part are named below them.
 ORDER = ("floor-plain", "floor", "floor-aes", "ours", "go", "rust", "js", "py")
@@ -26,6 +27,23 @@ This page is written by `nox -s bench-compare` from what it measured, and says h
 explained apart. Compare figures of one table only: between two runs the same machine may differ two-fold.
 """
 
+TARGETS, MULTIPLES = "What it is to reach", "Ours beside the others"
+EXPLAINED = {
+    TARGETS: (
+        "Every target, judged by the figures of this run. *By how much* is the distance from the bound, as a part of"
+        " it. Ratios are of medians, but for the processor's time, which is that of both processes together."
+    ),
+    MULTIPLES: (
+        "How many times as good ours is as each of them, so that more is better in every column but the last: the"
+        " processor's time of both of our processes, by that of the floor's."
+    ),
+}
+
+
+def summaries(record: Json) -> list[tuple[str, str]]:
+    """Heading and table of what a run comes down to: printed at its end, and part of the page."""
+    return [(TARGETS, _targets(record)), (MULTIPLES, _multiples(record))]
+
 
 def page(compare: Json, micro: Json | None, plots: Sequence[tuple[str, str]]) -> str:
     """Markdown; ``plots`` are files beside it and what they show."""
@@ -37,6 +55,7 @@ def page(compare: Json, micro: Json | None, plots: Sequence[tuple[str, str]]) ->
         " Trio program without any libp2p does with the same encryption.\n\n" + _figures(compare),
     ]
     parts += [f"![{shows}]({name})\n" for name, shows in plots]
+    parts += [f"## {heading}\n\n{EXPLAINED[heading]}\n\n{table}" for heading, table in summaries(compare)]
     parts.append(
         "## What it costs\n\n"
         "CPU time of the dialing and of the listening process, kernel included: seconds for each gigabyte of bulk,"
@@ -53,6 +72,50 @@ def page(compare: Json, micro: Json | None, plots: Sequence[tuple[str, str]]) ->
             " muxers.\n\n" + _micro(micro)
         )
     return "\n".join(parts)
+
+
+def _targets(record: Json) -> str:
+    rows = []
+    for verdict in judge(record):
+        margin = verdict.margin
+        held = {None: "not measured", True: "held", False: "**missed**"}[verdict.held]
+        by = "" if margin is None else f"{abs(margin):.0%}"
+        rows.append([verdict.title, _bound(verdict), _judged(verdict), held, by])
+    return _table(["work", "target", "figure", "", "by how much"], rows)
+
+
+def _bound(verdict: Verdict) -> str:
+    target = verdict.target
+    sign = "≤" if target.at_least is None else "≥"
+    if target.relative:
+        other = NAMES.get(target.against, target.against) or f"`{target.beside}`"
+        return f"{sign} {verdict.bound:g} × {other}"
+    return f"{sign} {verdict.bound:g} {verdict.unit}".rstrip()
+
+
+def _judged(verdict: Verdict) -> str:
+    if verdict.value is None:
+        return "–"
+    return f"{short(verdict.value)} {'×' if verdict.target.relative else verdict.unit}".rstrip()
+
+
+def _multiples(record: Json) -> str:
+    others = [name for name in _participating(record) if name not in (OURS, "floor-plain", "floor-aes")]
+    rows = []
+    for work in record["works"]:
+        cells = [_times(work, name) for name in others]
+        ours, floor = figure(work, OURS, CPU), figure(work, FLOOR, CPU)
+        cost = f"{ours / floor:.2f} ×" if ours and floor else ""
+        if any(cells) or cost:
+            rows.append([work["title"], *cells, cost])
+    return _table(["work", *(NAMES.get(name, name) for name in others), "CPU, by the floor's"], rows)
+
+
+def _times(work: Json, name: str) -> str:
+    ours, other = figure(work, OURS), figure(work, name)
+    if not ours or not other:
+        return ""
+    return f"{short(ours / other if work['higher_is_better'] else other / ours)} ×"
 
 
 def _machine(record: Json) -> str:
@@ -102,6 +165,8 @@ def _figure(result: Json | None) -> str:
         return "–"
     if "failed" in result:
         return "failed"
+    if "unmeasured" in result:
+        return "–"
     spread = (result["high"] - result["low"]) / 2 / result["median"] if result["median"] else 0
     return f"{short(result['median'])} ±{spread:.0%}"
 
@@ -147,6 +212,10 @@ def _participants(record: Json) -> Iterator[str]:
         for name, result in work["results"].items():
             if "failed" in result:
                 yield f"- {NAMES.get(name, name)} failed at “{work['title']}”: {result['failed'].splitlines()[0]}"
+        if unasked := [
+            NAMES.get(name, name) for name, each in work["results"].items() if "unmeasured" in each
+        ]:
+            yield f"- Not measured at “{work['title']}”, for want of a command in the peer: {', '.join(unasked)}"
 
 
 def _micro(record: Json) -> str:

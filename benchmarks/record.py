@@ -6,7 +6,8 @@
      "busy_before": share of the processors others had, "links": {"50ms": how it was made, or why not},
      "works": [{"name", "title", "unit", "cpu_unit", "higher_is_better", "link",
                 "results": {"go": {"values": […], "median", "low", "high", "of_floor",
-                                   "cpu": {"dialer", "listener"}, "extra": {…}}, "js": {"failed": why}}}]}
+                                   "cpu": {"dialer", "listener"}, "extra": {…}}, "js": {"failed": why},
+                            "py": {"unmeasured": why}}}]}
 
 ``of_floor`` is the figure as a ratio to the encrypted floor's of the same run.
 """
@@ -83,7 +84,7 @@ def check(record: Any) -> Json:
 def _is_result(result: Any) -> bool:
     if not isinstance(result, Mapping):
         return False
-    if isinstance(result.get("failed"), str):
+    if any(isinstance(result.get(reason), str) for reason in ("failed", "unmeasured")):
         return True
     values = result.get("values")
     return isinstance(values, list) and bool(values) and isinstance(result.get("median"), int | float)

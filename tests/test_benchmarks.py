@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import command, machine, ratios, record
+from benchmarks import command, machine, ratios, record, targets
 from benchmarks.command import main
 from benchmarks.macro import links
 from benchmarks.macro.works import WORKS
@@ -82,7 +82,7 @@ def test_repeats_are_told_by_their_median_and_their_spread() -> None:
 def test_a_ratio_that_does_not_hold_is_told() -> None:
     assert not ratios.broken(made_up(floor=1000.0, ours=700.0, py=100.0))
     (problem,) = ratios.broken(made_up(floor=1000.0, ours=700.0, py=400.0))
-    assert problem == "bulk-64k: ours is 1.75 times as good as py, not 2"
+    assert problem == "bulk-64k: ours is 1.75 times as good as py, not at least 2"
     assert not ratios.broken(made_up(floor=1000.0, ours=700.0, py=400.0), timed=False)
 
 
@@ -91,13 +91,55 @@ def test_lower_is_better_turns_a_ratio_round() -> None:
     told["works"][0] |= {"name": "round-trip", "higher_is_better": False}
     assert not ratios.broken(told)
     told["works"][0]["results"]["ours"] = result(500.0)
-    assert ratios.broken(told) == ["round-trip: ours is 0.20 times as good as floor, not 0.25"]
+    assert ratios.broken(told) == ["round-trip: ours is 5.00 times as much as floor, not at most 3.2"]
 
 
 def test_ours_must_not_fail_at_anything() -> None:
     told = made_up(go=1000.0)
     told["works"][0]["results"]["ours"] = {"failed": "it broke"}
     assert ratios.broken(told) == ["bulk-64k: ours failed: it broke"]
+    told["works"][0]["results"]["ours"] = {"unmeasured": "no such command"}
+    assert ratios.broken(told) == ["bulk-64k: ours failed: no such command"]
+
+
+def test_an_alarm_is_half_of_a_target_that_is_a_ratio() -> None:
+    alarms = [alarm for alarm in ratios.ASSERTED if alarm.against != "py"]
+    assert [alarm.work for alarm in alarms] == [target.work for target in targets.TARGETS if target.relative]
+    for target, alarm in zip((each for each in targets.TARGETS if each.relative), alarms, strict=True):
+        assert (alarm.at_least or 0) == (target.at_least or 0) / 2
+        assert (alarm.at_most or 0) == (target.at_most or 0) * 2
+
+
+def judged(told: dict[str, Any], target: targets.Target) -> tuple[float | None, bool | None, float | None]:
+    (verdict,) = targets.judge(told, [target])
+    margin = None if verdict.margin is None else round(verdict.margin, 3)
+    return verdict.value, verdict.held, margin
+
+
+def test_targets_are_judged_by_figures_ratios_and_what_they_cost() -> None:
+    told = made_up(floor=1000.0, ours=700.0, js=200.0)
+    assert judged(told, targets.Target("bulk-64k", at_least=500)) == (700, True, 0.4)
+    assert judged(told, targets.Target("bulk-64k", at_least=0.8, against="floor")) == (0.7, False, -0.125)
+    assert judged(told, targets.Target("bulk-64k", at_least=4, against="js")) == (3.5, False, -0.125)
+    assert judged(told, targets.Target("bulk-64k", at_least=1, against="go")) == (None, None, None)
+    assert judged(told, targets.Target("bulk-64k", at_least=1, beside="bulk-1k")) == (None, None, None)
+    assert judged(told, targets.Target("bulk-1k", at_least=1)) == (None, None, None)
+    cpu = targets.Target("bulk-64k", at_most=1.5, against="floor", figure=targets.CPU)
+    assert judged(told, cpu) == (None, None, None)
+    results = told["works"][0]["results"]
+    results["ours"] |= {"cpu": {"dialer": 1.5, "listener": 1.5}, "extra": {"modules": 400}}
+    results["floor"]["cpu"] = {"dialer": 1.0, "listener": 1.5}
+    assert judged(told, cpu) == (1.2, True, 0.2)
+    assert judged(told, targets.Target("bulk-64k", at_most=500, figure="modules")) == (400, True, 0.2)
+
+
+def test_of_figures_that_are_better_when_lower_a_multiple_is_turned_round() -> None:
+    told = made_up(floor=100.0, ours=200.0, js=600.0)
+    told["works"][0] |= {"name": "handshake", "higher_is_better": False}
+    assert judged(told, targets.Target("handshake", at_least=4, against="js")) == (3, False, -0.25)
+    assert judged(told, targets.Target("handshake", at_most=1.6, against="floor")) == (2, False, -0.25)
+    told["works"].append(told["works"][0] | {"name": "other", "results": {"ours": result(100.0)}})
+    assert judged(told, targets.Target("handshake", at_most=4, beside="other")) == (2, True, 0.5)
 
 
 def test_the_page_tells_figures_ratios_and_who_is_missing() -> None:
@@ -107,6 +149,9 @@ def test_the_page_tells_figures_ratios_and_who_is_missing() -> None:
     record.add_ratios(told["works"])
     shown = page(told, None, [("plot.svg", "a plot")])
     assert "| bulk, MB/s | 1,000 ±0% | 700 ±0% | 70% |" in shown
+    assert "| bulk | ≥ 0.65 × floor | 0.70 × | held | 8% |" in shown
+    assert "| bulk | ≥ 4 × js | – | not measured |  |" in shown
+    assert "| bulk | 0.70 × |  |" in shown
     assert "| bulk, CPU s/GB | – | 1.25 + 0.50 |" in shown
     assert "**rust is missing**: cargo: not found" in shown
     assert "go failed at “bulk”: it broke" in shown
@@ -129,8 +174,13 @@ def test_micro_figures_have_a_table_of_their_own() -> None:
     assert "| bulk | 1.50 | 2,000,000 frames/s |" in page(made_up(ours=1.0), micro, [])
 
 
-def test_every_asserted_ratio_is_of_a_work_there_is() -> None:
-    assert {ratio.work for ratio in ratios.ASSERTED} <= {work.name for work in WORKS}
+def test_what_a_peer_cannot_be_asked_is_told_as_no_failure() -> None:
+    told = made_up(ours=700.0, go=900.0)
+    told["works"][0]["results"]["go"] = {"unmeasured": "its peer cannot be asked: bench_new"}
+    assert not ratios.broken(told)
+    shown = page(told, None, [])
+    assert "failed" not in shown
+    assert "- Not measured at “bulk”, for want of a command in the peer: go" in shown
 
 
 @pytest.mark.timeout(240)  # a dozen processes are started
@@ -140,8 +190,15 @@ def test_all_of_it_runs_between_two_processes(tmp_path: Path) -> None:
     told = record.read(out)
     assert told["implementations"]["nobody"] == {"missing": "there is no peer of it"}
     works = {work["name"]: work["results"] for work in told["works"]}
-    assert set(works) >= {work.name for work in WORKS} | {"start", "import"}
     assert "virtual" in told["links"]["50ms"]
+    rows = {work.name for work in WORKS}
+    rows |= {f"{work.name}-{also.name}" for work in WORKS for also in work.also}
+    assert rows <= set(works)
+    # Sizes of crowds are part of names, and --quick has smaller ones.
+    of_crowds = {"idle-1000": "idle-15", "idle-dialing-1000": "idle-dialing-15"}
+    for target in targets.TARGETS:
+        if target.work != "bulk-mplex":
+            assert of_crowds.get(target.work, target.work) in works
     for name, results in works.items():
         assert "median" in results["ours"], f"{name}: {results['ours']}"
         assert "failed" not in results.get("floor", {}), name

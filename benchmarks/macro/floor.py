@@ -52,6 +52,10 @@ class PlainWire:
         while data:
             data = data[await self.sock.send(data) :]
 
+    async def write_ahead(self, data: memoryview) -> None:
+        """There is no buffer here, so every write is handed to the kernel."""
+        await self.write(data)
+
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -77,6 +81,11 @@ class SealedWire:
 
     async def write(self, data: memoryview) -> None:
         """Copied into place, sealed there when a frame is full. Always a checkpoint, as every Trio call."""
+        await self.write_ahead(data)
+        await trio.lowlevel.checkpoint()
+
+    async def write_ahead(self, data: memoryview) -> None:
+        """The same, a checkpoint only where it sends."""
         while data:
             n = min(len(data), PLAIN - self._filled)
             start = self._begin + PREFIX + self._filled
@@ -87,7 +96,6 @@ class SealedWire:
                 self._seal()
                 if self._begin == len(self._out):
                     await self._send()
-        await trio.lowlevel.checkpoint()
 
     async def flush(self) -> None:
         if self._filled:
@@ -152,12 +160,13 @@ async def ask(wire: Wire) -> None:
         got += await _some(wire)
 
 
-async def pour(wire: Wire, size: int, write: int) -> None:
+async def pour(wire: Wire, size: int, write: int, nowait: bool) -> None:
     """``size`` bytes in writes of ``write`` bytes, told before them, and the other side's count of them."""
     data = memoryview(os.urandom(write))
+    writing = wire.write_ahead if nowait else wire.write
     await wire.write(memoryview(BULK + size.to_bytes(COUNT, "big")))
     for begin in range(0, size, write):
-        await wire.write(data[: size - begin])
+        await writing(data[: size - begin])
     await wire.flush()
     answer = bytearray()
     while len(answer) < COUNT:
@@ -206,6 +215,7 @@ class Floor:
             "bench_round_trips": self._round_trips,
             "bench_handshakes": self._handshakes,
             "bench_crowd": self._crowd,
+            "bench_pings": self._pings,
             "bench_disperse": self._disperse,
         }
 
@@ -232,7 +242,7 @@ class Floor:
         begin = perf_counter()
         async with trio.open_nursery() as nursery:
             for wire in wires:
-                nursery.start_soon(pour, wire, size, write)
+                nursery.start_soon(pour, wire, size, write, request.get("nowait", False))
         answer |= {"micros": _micros_since(begin), "bytes": size * len(wires)}
 
     async def _round_trips(self, request: Request, answer: Answer) -> None:
@@ -271,6 +281,23 @@ class Floor:
             for _ in range(request["count"]):
                 nursery.start_soon(one)
         answer["crowd"] = len(self._idle)
+
+    async def _pings(self, request: Request, answer: Answer) -> None:
+        period = request["period"] / 1000
+        samples: list[int] = []
+
+        async def ping(wire: Wire, first: float) -> None:
+            for turn in range(request["count"]):
+                await trio.sleep_until(first + turn * period)
+                asked = perf_counter()
+                await ask(wire)
+                samples.append(_micros_since(asked))
+
+        begin, now = perf_counter(), trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for i, wire in enumerate(self._idle):
+                nursery.start_soon(ping, wire, now + period * i / len(self._idle))
+        answer |= {"micros": _micros_since(begin), "samples": samples}
 
     async def _disperse(self, request: Request, answer: Answer) -> None:
         for wire in self._idle:

@@ -7,7 +7,6 @@ them. A work that fails for one implementation is told as failed, and the rest g
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ class Pair:
 
     async def call(self, command: str, **arguments: Any) -> Mapping[str, Any]:
         """Have the dialer do something with the listener."""
-        timeout = (CROWD_TIMEOUT if command == "bench_crowd" else WORK_TIMEOUT) * 1000
+        timeout = (CROWD_TIMEOUT if command in ("bench_crowd", "bench_dials") else WORK_TIMEOUT) * 1000
         return await self.dialer.call(command, timeout_ms=timeout, addr=self.listener.addr, **arguments)
 
     async def used(self, *, settle: bool = False) -> tuple[float, float]:
@@ -114,19 +113,21 @@ async def pair(implementation: Implementation, muxer: str, place: Place = LOOPBA
 
 
 @dataclass
-class _Taken:
+class Taken:
     """What the repeats of one implementation gave."""
 
     values: list[float] = field(default_factory=list)
     cpu: list[tuple[float, float]] = field(default_factory=list)
     extra: list[Json] = field(default_factory=list)
     failed: str = ""
+    #: Why it could not be asked at all, which is no failure of what is measured.
+    unmeasured: str = ""
     spent: float = 0.0  # seconds
 
     @property
     def goes_on(self) -> bool:
         """Whether another repeat is worth its time."""
-        return not self.failed and (len(self.values) < ENOUGH or self.spent < BUDGET)
+        return not (self.failed or self.unmeasured) and (len(self.values) < ENOUGH or self.spent < BUDGET)
 
     def take(self, figure: Figure, cpu: tuple[float, float] | None) -> None:
         self.values.append(figure.value)
@@ -134,10 +135,33 @@ class _Taken:
         if cpu is not None:
             self.cpu.append(cpu)
 
+    def fail(self, error: Exception) -> None:
+        if isinstance(error, PeerError) and error.kind == "bad_request":
+            self.unmeasured = f"its peer cannot be asked: {error.answer.get('error')}"
+        else:
+            self.failed = f"{type(error).__name__}: {error}"
+
     def result(self) -> Json:
+        if (unable := self._unable()) is not None:
+            return unable
+        return record.summary(self.values, self.cpu, self.extra)
+
+    def sees(self, key: str) -> bool:
+        """Whether it tells that as well (a floor has no shares), or would have but for a failure."""
+        return not self.extra or key in self.extra[0]
+
+    def result_also(self, key: str) -> Json:
+        """Of something else that was seen."""
+        if (unable := self._unable()) is not None:
+            return unable
+        return record.summary([each[key] for each in self.extra], [], [])
+
+    def _unable(self) -> Json | None:
+        if self.unmeasured:
+            return {"unmeasured": self.unmeasured}
         if self.failed or not self.values:
             return {"failed": self.failed or "nothing was measured"}
-        return record.summary(self.values, self.cpu, self.extra)
+        return None
 
 
 async def run(
@@ -164,16 +188,17 @@ async def run(
                     broken[each.name] = f"did not start: {error}"
             for work in works:
                 if work.muxer == muxer:
-                    told.append(await _measure(work, pairs, broken, repeats, say))
+                    told += await _measure(work, pairs, broken, repeats, say)
     return told
 
 
 async def _measure(
     work: Work, pairs: Mapping[str, Pair], broken: Mapping[str, str], repeats: int, say: Say
-) -> Json:
+) -> list[Json]:
+    """The work's row, and those of what else it tells."""
     say(f"{work.title}")
     able = [name for name in pairs if name not in work.without]
-    taken = {name: _Taken() for name in able}
+    taken = {name: Taken() for name in able}
     for name in able:
         await _attempt(taken[name], _warm_up(work, pairs[name]))
     for repeat in range(repeats):
@@ -182,21 +207,34 @@ async def _measure(
         for name in able[start:] + able[:start]:
             if taken[name].goes_on:
                 await _attempt(taken[name], _once(work, pairs[name], taken[name]))
-    results = {name: each.result() for name, each in taken.items()}
-    results |= {name: {"failed": why} for name, why in broken.items() if name not in work.without}
-    for name in able:
-        if work.crowd:
-            await _attempt(_Taken(), pairs[name].call("bench_disperse"))
-        say(f"    {name:12} {_in_words(results[name], work.unit)}")
-    return {**work.told(), "results": results}
+    failed = {name: {"failed": why} for name, why in broken.items() if name not in work.without}
+    rows = [{**work.told(), "results": {name: each.result() for name, each in taken.items()} | failed}]
+    for also in work.also:
+        seeing = {name: each for name, each in taken.items() if each.sees(also.key)}
+        results = {name: each.result_also(also.key) for name, each in seeing.items()} | failed
+        rows.append({**work.told_also(also), "results": results})
+    if work.crowd:
+        for name in able:
+            await _attempt(Taken(), pairs[name].call("bench_disperse"))
+    tell(rows[0], say)
+    for row in rows[1:]:
+        say(f"  {row['title']}")
+        tell(row, say)
+    return rows
 
 
-async def _attempt(taken: _Taken, doing: Awaitable[object]) -> None:
+def tell(row: Json, say: Say) -> None:
+    """Every result of a row, in words."""
+    for name, result in row["results"].items():
+        say(f"    {name:12} {in_words(result, row['unit'])}")
+
+
+async def _attempt(taken: Taken, doing: Awaitable[object]) -> None:
     begin = trio.current_time()
     try:
         await doing
     except FAILURES as error:
-        taken.failed = f"{type(error).__name__}: {error}"
+        taken.fail(error)
     taken.spent += trio.current_time() - begin
 
 
@@ -206,7 +244,7 @@ async def _warm_up(work: Work, subject: Pair) -> None:
     await subject.call(work.command, **{**work.arguments, **work.warm_up})
 
 
-async def _once(work: Work, subject: Pair, taken: _Taken) -> None:
+async def _once(work: Work, subject: Pair, taken: Taken) -> None:
     before = await subject.used()
     figure = work.figure(await subject.call(work.command, **work.arguments))
     after = await subject.used()
@@ -214,95 +252,11 @@ async def _once(work: Work, subject: Pair, taken: _Taken) -> None:
     taken.take(figure, ((after[0] - before[0]) / per, (after[1] - before[1]) / per))
 
 
-def _in_words(result: Json, unit: str) -> str:
-    if "failed" in result:
-        return f"failed: {result['failed'].splitlines()[0][:150]}"
+def in_words(result: Json, unit: str) -> str:
+    for reason in ("failed", "unmeasured"):
+        if reason in result:
+            return f"{reason}: {result[reason].splitlines()[0][:150]}"
     words = f"{result['median']:10,.1f} {unit:5} ({result['low']:,.1f} to {result['high']:,.1f})"
     if "cpu" in result:
         words += f"   CPU {result['cpu']['dialer']:,.2f} + {result['cpu']['listener']:,.2f}"
     return words
-
-
-# --- works that need processes of their own -----------------------------------------------------------
-
-
-async def starts(implementations: Sequence[Implementation], *, repeats: int, say: Say) -> Json:
-    """From the start of a process to the line that says that its host listens."""
-    say("start of a process, until its host listens")
-    taken = {each.name: _Taken() for each in implementations}
-    for _ in range(repeats):
-        for each in implementations:
-            begin = time.perf_counter()
-            flags = [*each.flags, "--muxer=yamux"]
-            try:
-                async with Peer(each.name, each.command, listen=[LOOPBACK.addr], flags=flags):
-                    seconds = time.perf_counter() - begin
-            except FAILURES as error:
-                taken[each.name].failed = str(error)
-            else:
-                taken[each.name].take(Figure(seconds * 1000, 1), None)
-    return _told("start", "process start until the host listens", "ms", taken, say)
-
-
-IDLE_WARM_UP = 8  # connections before the first look, so that what is loaded late is loaded
-
-
-async def idle(
-    implementations: Sequence[Implementation], counts: Sequence[int], *, repeats: int, say: Say
-) -> list[Json]:
-    """Memory an idle connection takes on the side that accepts it: one host there, a crowd of hosts here."""
-    say(f"memory per idle connection, at {' and '.join(map(str, counts))}")
-    taken = {count: {each.name: _Taken() for each in implementations} for count in counts}
-    spent = dict.fromkeys((each.name for each in implementations), 0.0)
-    for _ in range(repeats):
-        for each in implementations:
-            if spent[each.name] > BUDGET:
-                continue  # memory hardly differs from one time to the next
-            begin = trio.current_time()
-            try:
-                async with pair(each, "yamux") as subject:
-                    for count, figure in await _grow(subject, counts):
-                        taken[count][each.name].take(figure, None)
-            except FAILURES as error:
-                for count in counts:
-                    if not taken[count][each.name].values:
-                        taken[count][each.name].failed = str(error)
-            spent[each.name] += trio.current_time() - begin
-    return [
-        _told(f"idle-{count}", f"memory per idle connection, {count:,} of them", "KB", taken[count], say)
-        for count in counts
-    ]
-
-
-async def _grow(subject: Pair, counts: Sequence[int]) -> list[tuple[int, Figure]]:
-    await subject.call("bench_crowd", count=IDLE_WARM_UP)
-    await subject.settle()
-    base = await subject.resident()
-    have = 0
-    figures = []
-    for count in counts:
-        await subject.call("bench_crowd", count=count - have)
-        have = count
-        await subject.settle()
-        dialer, listener = await subject.resident()
-        with_host = (dialer - base[0]) / count / 1000
-        figures.append(
-            (count, Figure((listener - base[1]) / count / 1000, count, {"with_a_host": with_host}))
-        )
-    return figures
-
-
-def _told(name: str, title: str, unit: str, taken: Mapping[str, _Taken], say: Say) -> Json:
-    results = {each: one.result() for each, one in taken.items()}
-    for each, result in results.items():
-        say(f"    {each:12} {_in_words(result, unit)}")
-    return {
-        "name": name,
-        "title": title,
-        "unit": unit,
-        "cpu_unit": "",
-        "higher_is_better": False,
-        "link": "",
-        "arguments": {},
-        "results": results,
-    }

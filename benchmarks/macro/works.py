@@ -27,6 +27,18 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Also:
+    """What else one measurement tells, with a row of its own: ``key`` of what :class:`Figure` says was seen."""
+
+    key: str
+    #: Behind the work's own name.
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One thing to measure."""
 
@@ -47,6 +59,7 @@ class Work:
     without: frozenset[str] = frozenset()
     #: Flags of the processes that speak of this work, beside their own.
     muxer: str = "yamux"
+    also: Sequence[Also] = ()
 
     @property
     def cpu_unit(self) -> str:
@@ -62,6 +75,17 @@ class Work:
             "higher_is_better": self.higher_is_better,
             "link": self.link,
             "arguments": dict(self.arguments),
+        }
+
+    def told_also(self, also: Also) -> dict[str, Any]:
+        """The same of another row."""
+        return {
+            **self.told(),
+            "name": f"{self.name}-{also.name}",
+            "title": also.title,
+            "unit": also.unit,
+            "cpu_unit": "",
+            "higher_is_better": also.higher_is_better,
         }
 
 
@@ -90,10 +114,20 @@ def _latency(answer: Answer) -> Figure:
 def _handshake(answer: Answer) -> Figure:
     answered = answer["answered"]
     extra = {
-        "dialed_micros": statistics.median(answer["dialed"]),
+        "dialed": statistics.median(answer["dialed"]) / 1000,
         "p95_micros": percentile(answered, 95),
     }
     return Figure(statistics.median(answered) / 1000, len(answered), extra)
+
+
+def _beside(answer: Answer) -> Figure:
+    samples = answer["samples"]
+    extra = {
+        "p95": percentile(samples, 95) / 1000,
+        "bulk": answer["bytes"] / answer["micros"],
+        "samples": len(samples),
+    }
+    return Figure(statistics.median(samples) / 1000, len(samples), extra)
 
 
 def _bulk(name: str, title: str, *, size: int, write: int, **more: Any) -> Work:
@@ -102,19 +136,30 @@ def _bulk(name: str, title: str, *, size: int, write: int, **more: Any) -> Work:
     return Work(name, title, "bench_bulk", arguments, _throughput, "MB/s", warm_up, **more)
 
 
-#: Nothing is opened on these, or a whole connection would have to be.
+#: Nothing is opened on these, or a whole connection would have to be; and nothing is beside anything else.
 FLOORS = frozenset({"floor-plain", "floor", "floor-aes"})
+#: The libraries with no call that takes what fits now.
+OTHERS = frozenset({"go", "rust", "js", "py"})
 
 WORKS: Sequence[Work] = (
-    _bulk("bulk-64k", "bulk, one stream, 64 KiB writes", size=192 * MIB, write=64 * KIB),
-    _bulk("bulk-1m", "bulk, one stream, 1 MiB writes", size=192 * MIB, write=MIB),
-    _bulk("bulk-1k", "bulk, one stream, 1 KiB writes", size=6 * MIB, write=KIB),
+    _bulk("bulk-64k", "bulk, one stream, 64 KiB writes", size=384 * MIB, write=64 * KIB),
+    _bulk("bulk-1m", "bulk, one stream, 1 MiB writes", size=384 * MIB, write=MIB),
+    _bulk("bulk-1k", "bulk, one stream, 1 KiB writes", size=48 * MIB, write=KIB),
+    _bulk(
+        "bulk-1k-nowait",
+        "bulk, one stream, 1 KiB writes by `send_nowait`",
+        size=256 * MIB,
+        write=KIB,
+        arguments={"nowait": True},
+        without=OTHERS,
+    ),
     _bulk(
         "bulk-8-streams",
         "bulk, eight streams at once, 64 KiB writes",
-        size=192 * MIB,
+        size=384 * MIB,
         write=64 * KIB,
         arguments={"streams": 8},
+        also=[Also("slowest_by_fastest", "shares", "eight streams at once: the slowest by the fastest", "×")],
     ),
     _bulk(
         "bulk-100-connections",
@@ -133,6 +178,7 @@ WORKS: Sequence[Work] = (
         "ms",
         {"count": 5},
         higher_is_better=False,
+        also=[Also("dialed", "dialed", "new connection until `dial` returns", "ms")],
     ),
     Work(
         "requests",
@@ -164,6 +210,21 @@ WORKS: Sequence[Work] = (
         {"count": 300},
         higher_is_better=False,
     ),
+    Work(
+        "ping-beside-bulk",
+        "32 B round trip beside bulk on the same connection, median",
+        "bench_beside",
+        {"bytes": 8 * MIB, "write": 64 * KIB, "millis": 2000, "pause": 5},
+        _beside,
+        "ms",
+        {"millis": 300},
+        higher_is_better=False,
+        without=FLOORS,
+        also=[
+            Also("p95", "p95", "32 B round trip beside bulk on the same connection, 95th percentile", "ms"),
+            Also("bulk", "rate", "the bulk beside which these went", "MB/s", higher_is_better=True),
+        ],
+    ),
     _bulk(
         "bulk-50ms",
         "bulk, one stream, 64 KiB writes, 50 ms round-trip time",
@@ -186,11 +247,14 @@ MPLEX = _bulk(
 )
 
 
+#: Arguments that say how much of a work there is.
+SHRINKING = ("bytes", "count", "millis")
+
+
 def shrunk(work: Work, by: int) -> Work:
     """The same work, smaller: to see that it runs."""
     scaled = {
-        name: max(value // by, 1) if name in ("bytes", "count") else value
-        for name, value in work.arguments.items()
+        name: max(value // by, 1) if name in SHRINKING else value for name, value in work.arguments.items()
     }
     return replace(
         work,

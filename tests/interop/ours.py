@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -394,10 +394,11 @@ async def run(flags: argparse.Namespace) -> None:
             sys.exit(f"--{flag} {value}: not supported")
     identify, tallies, lines = Identify(agent_version="interop-ours"), Tallies(), Lines()
 
-    def another() -> Host:
+    def another(listen: Sequence[str]) -> Host:
         """One of a crowd: as this peer, under an identity of its own."""
         identity = Identity.generate()
-        return Host(identity, security=[Noise(identity)], muxers=[muxers[flags.muxer]], limits=LIFTED)
+        muxer = muxers[flags.muxer]
+        return Host(identity, security=[Noise(identity)], muxers=[muxer], listen=listen, limits=LIFTED)
 
     async with Host(
         identity,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from time import perf_counter
 from typing import Any
@@ -48,6 +48,23 @@ async def pour(stream: Stream, size: int, write: int) -> None:
     data = memoryview(os.urandom(write))
     for begin in range(0, size, write):
         await stream.send_all(data[: size - begin])
+    await _finish(stream, size)
+
+
+async def pour_nowait(stream: Stream, size: int, write: int) -> None:
+    """The same by ``send_nowait``, which waits for room only where a write was not taken whole."""
+    data = memoryview(os.urandom(write))
+    left = size
+    while left:
+        wanted = min(write, left)
+        taken = stream.send_nowait(data[:wanted])
+        left -= taken
+        if taken < wanted:
+            await stream.wait_send_all_might_not_block()
+    await _finish(stream, size)
+
+
+async def _finish(stream: Stream, size: int) -> None:
     await stream.send_eof()
     got = int.from_bytes(await read_exactly(stream, COUNT), "big")
     if got != size:
@@ -62,19 +79,26 @@ def usage() -> Answer:
 class Bench:
     """The commands, on one host. A crowd lives in ``nursery`` until it is dispersed."""
 
-    def __init__(self, host: Host, nursery: trio.Nursery, make_host: Callable[[], Host]) -> None:
+    def __init__(self, host: Host, nursery: trio.Nursery, make_host: Callable[[Sequence[str]], Host]) -> None:
+        """``make_host`` is given the addresses to listen on."""
         self._host = host
         self._nursery = nursery
         self._make_host = make_host
         self._crowd: list[tuple[Host, PeerId]] = []
+        #: A stream on each connection of the crowd, once they ping.
+        self._pinging: list[Stream] = []
         self._dispersed = trio.Event()
         self._commands = {
             "bench_usage": self._usage,
             "bench_bulk": self._bulk,
             "bench_requests": self._requests,
             "bench_round_trips": self._round_trips,
+            "bench_beside": self._beside,
             "bench_handshakes": self._handshakes,
             "bench_crowd": self._gather,
+            "bench_pings": self._pings,
+            "bench_listening_crowd": self._gather_listening,
+            "bench_dials": self._dial_all,
             "bench_disperse": self._disperse,
         }
 
@@ -103,11 +127,12 @@ class Bench:
             remote = (await self._host.dial(request["addr"])).remote_peer
             ways = [(self._host, remote)] * request.get("streams", 1)
         size, write = request["bytes"] // len(ways), request["write"]
+        pouring = pour_nowait if request.get("nowait") else pour
         shares: list[int] = []
 
         async def one(host: Host, remote: PeerId) -> None:
             async with await host.open_stream(remote, SINK) as stream:
-                await pour(stream, size, write)
+                await pouring(stream, size, write)
             shares.append(_micros_since(begin))
 
         begin = perf_counter()
@@ -146,6 +171,40 @@ class Bench:
                 asked = answered
         answer |= {"micros": _micros_since(begin), "samples": samples}
 
+    async def _beside(self, request: Request, answer: Answer) -> None:
+        """Small round trips beside bulk that goes on until they are done, on one connection."""
+        remote = (await self._host.dial(request["addr"])).remote_peer
+        data = memoryview(os.urandom(request["write"]))
+        saturated, asked_enough = trio.Event(), trio.Event()
+        samples: list[int] = []
+
+        async def ask_again_and_again(stream: Stream) -> None:
+            await saturated.wait()
+            until = trio.current_time() + request["millis"] / 1000
+            while trio.current_time() < until:
+                asked = perf_counter()
+                await _ask(stream)
+                samples.append(_micros_since(asked))
+                await trio.sleep(request["pause"] / 1000)
+            asked_enough.set()
+
+        sent = 0
+        begin = perf_counter()
+        async with (
+            await self._host.open_stream(remote, SINK) as bulk,
+            await self._host.open_stream(remote, ANSWER) as asking,
+        ):
+            await _ask(asking)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask_again_and_again, asking)
+                while not asked_enough.is_set():
+                    await bulk.send_all(data)
+                    sent += len(data)
+                    if sent >= request["bytes"]:
+                        saturated.set()
+            await _finish(bulk, sent)
+        answer |= {"micros": _micros_since(begin), "bytes": sent, "samples": samples}
+
     async def _handshakes(self, request: Request, answer: Answer) -> None:
         for connections in list(self._host.connections.values()):
             for connection in list(connections):
@@ -168,7 +227,7 @@ class Bench:
         dispersed = self._dispersed
 
         async def live(*, task_status: trio.TaskStatus[tuple[Host, PeerId]]) -> None:
-            async with self._make_host() as host:
+            async with self._make_host([]) as host:
                 async with dialing:
                     connection = await host.dial(request["addr"])
                     # As any connection that was used: a request and its answer went over it.
@@ -185,10 +244,57 @@ class Bench:
                 nursery.start_soon(one)
         answer["crowd"] = len(self._crowd)
 
+    async def _pings(self, request: Request, answer: Answer) -> None:
+        """Each connection of the crowd asks at its own moment of each period; streams stay open for the next call."""
+        for host, remote in self._crowd[len(self._pinging) :]:
+            stream = await host.open_stream(remote, ANSWER)
+            await _ask(stream)
+            self._pinging.append(stream)
+        period = request["period"] / 1000
+        samples: list[int] = []
+
+        async def ping(stream: Stream, first: float) -> None:
+            for turn in range(request["count"]):
+                await trio.sleep_until(first + turn * period)
+                asked = perf_counter()
+                await _ask(stream)
+                samples.append(_micros_since(asked))
+
+        begin, now = perf_counter(), trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for i, stream in enumerate(self._pinging):
+                nursery.start_soon(ping, stream, now + period * i / len(self._pinging))
+        answer |= {"micros": _micros_since(begin), "samples": samples}
+
+    async def _gather_listening(self, request: Request, answer: Answer) -> None:
+        dispersed = self._dispersed
+
+        async def live(*, task_status: trio.TaskStatus[str]) -> None:
+            async with self._make_host([request["listen"]]) as host:
+                with host.handle(ANSWER, answer_small):
+                    task_status.started(str(host.addrs[0]))
+                    await dispersed.wait()
+
+        answer["addrs"] = [await self._nursery.start(live) for _ in range(request["count"])]
+
+    async def _dial_all(self, request: Request, answer: Answer) -> None:
+        dialing = trio.CapacityLimiter(DIALS_AT_ONCE)
+
+        async def one(addr: str) -> None:
+            async with dialing:
+                remote = (await self._host.dial(addr)).remote_peer
+                async with await self._host.open_stream(remote, ANSWER) as stream:
+                    await _ask(stream)
+
+        async with trio.open_nursery() as nursery:
+            for addr in request["addrs"]:
+                nursery.start_soon(one, addr)
+
     async def _disperse(self, request: Request, answer: Answer) -> None:
         self._dispersed.set()
         self._dispersed = trio.Event()
         self._crowd.clear()
+        self._pinging.clear()
 
 
 async def _ask(stream: Stream) -> None:
