@@ -66,9 +66,9 @@ class Addresses:
 
     def observed(self, connection: Connection, addr: Multiaddr) -> None:
         """The peer says that it sees our end of ``connection`` at ``addr``; its last word counts."""
-        observer = _observer(connection.remote_addr)
         local = self._listener_of(connection.local_addr)
         external = None if local is None else _external(addr, local)
+        observer = None if external is None else _observer(connection.remote_addr)
         if observer is None or local is None or external is None:
             self.forget(connection)
             return

@@ -4,7 +4,7 @@ from p2p.identity.envelope import SignedEnvelope
 from p2p.identity.identity import Identity
 from p2p.identity.keys import PrivateKey, PublicKey
 from p2p.identity.peer_id import PeerId
-from p2p.identity.peer_record import PeerRecord, is_peer_record, open_peer_record
+from p2p.identity.peer_record import PeerRecord, holds_something_else, open_peer_record
 from p2p.wire.messages import KeyType
 
 __all__ = [
@@ -15,6 +15,6 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "SignedEnvelope",
-    "is_peer_record",
+    "holds_something_else",
     "open_peer_record",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NoReturn, final
 
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from p2p.errors import InvalidKey, RemoteProtocolError
 from p2p.identity import ec, ed25519, rsa
 from p2p.identity.scheme import LoadedPrivateKey, Verifier
+from p2p.limits import WIRE_LIMITS
 from p2p.wire.messages import (
     KeyMessage,
     KeyType,
@@ -65,8 +67,7 @@ class PublicKey:
 
         Raises ``RemoteProtocolError`` when it is not the deterministic encoding of an acceptable key.
         """
-        message = decode_public_key(data)
-        return cls(message.type, message.data)
+        return _read_kept(data) if len(data) <= WIRE_LIMITS.kept_key_size else _read(data)
 
     @property
     def type(self) -> KeyType:
@@ -89,6 +90,18 @@ class PublicKey:
             return False
         return True
 
+    def verify_repeated(self, message: bytes, signature: bytes) -> bool:
+        """As :meth:`verify`, of something short that its signer shows again and again.
+
+        What was found good is kept by the bytes of all three, and costs nothing the next time; what was not is
+        judged each time.
+        """
+        try:
+            _verify_kept(self, message, signature)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
     def __eq__(self, other: object) -> bool:
         return self._encoded == other._encoded if isinstance(other, PublicKey) else NotImplemented
 
@@ -100,6 +113,20 @@ class PublicKey:
 
     def __repr__(self) -> str:
         return f"<PublicKey {self.type.name} {hashlib.sha256(self._encoded).hexdigest()[:16]}>"
+
+
+def _read(data: bytes) -> PublicKey:
+    message = decode_public_key(data)
+    return PublicKey(message.type, message.data)
+
+
+_read_kept = lru_cache(maxsize=WIRE_LIMITS.kept_keys)(_read)
+
+
+@lru_cache(maxsize=WIRE_LIMITS.kept_signatures)
+def _verify_kept(key: PublicKey, message: bytes, signature: bytes) -> None:
+    """Raises for a bad signature, and nothing is kept of that."""
+    key._verify(signature, message)
 
 
 @final

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NoReturn, final
 
 from p2p.errors import InvalidPeerId, RemoteProtocolError
@@ -48,10 +49,7 @@ class PeerId:
 
     @classmethod
     def from_public_key(cls, key: PublicKey) -> PeerId:
-        encoded = key.to_protobuf()
-        if len(encoded) <= _MAX_INLINE_KEY:
-            return cls(bytes((_IDENTITY, len(encoded))) + encoded)
-        return cls(_SHA2_256 + hashlib.sha256(encoded).digest())
+        return _of_key(key.to_protobuf())
 
     @classmethod
     def from_text(cls, text: str) -> PeerId:
@@ -62,15 +60,7 @@ class PeerId:
         """
         if not text or len(text) > WIRE_LIMITS.max_peer_id_text:
             raise InvalidPeerId(f"peer id of {len(text)} characters")
-        try:
-            if text.startswith(("1", "Qm")):
-                return cls(multibase.decode_base58btc(text))
-            cid = multibase.decode(text)
-        except (ValueError, RemoteProtocolError) as error:
-            raise InvalidPeerId(f"{text!r} is not a peer id: {error}") from error
-        if not cid.startswith(_CIDV1_LIBP2P_KEY) or not _is_peer_id(cid[2:]):
-            raise InvalidPeerId(f"{text!r} is not a CIDv1 of a libp2p key")
-        return cls(cid[2:])
+        return _read_text(text)
 
     def to_bytes(self) -> bytes:
         """The binary multihash."""
@@ -132,3 +122,25 @@ def _is_peer_id(data: bytes) -> bool:
     if data[:1] == b"\0":
         return len(data) > 2 and data[1] == len(data) - 2 <= _MAX_INLINE_KEY
     return len(data) == 34 and data[:2] == _SHA2_256
+
+
+@lru_cache(maxsize=WIRE_LIMITS.kept_keys)
+def _of_key(encoded: bytes) -> PeerId:
+    """Kept for its text, too, which takes longer than all the rest."""
+    if len(encoded) <= _MAX_INLINE_KEY:
+        return PeerId(bytes((_IDENTITY, len(encoded))) + encoded)
+    return PeerId(_SHA2_256 + hashlib.sha256(encoded).digest())
+
+
+@lru_cache(maxsize=WIRE_LIMITS.kept_peer_ids)
+def _read_text(text: str) -> PeerId:
+    """Kept, as programs name the same peers again and again; not when it raises."""
+    try:
+        if text.startswith(("1", "Qm")):
+            return PeerId(multibase.decode_base58btc(text))
+        cid = multibase.decode(text)
+    except (ValueError, RemoteProtocolError) as error:
+        raise InvalidPeerId(f"{text!r} is not a peer id: {error}") from error
+    if not cid.startswith(_CIDV1_LIBP2P_KEY) or not _is_peer_id(cid[2:]):
+        raise InvalidPeerId(f"{text!r} is not a CIDv1 of a libp2p key")
+    return PeerId(cid[2:])

@@ -9,6 +9,7 @@ Source: libp2p/specs RFC 0003; domain and payload type as deployed (go-libp2p `c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from p2p.errors import RemoteProtocolError
 from p2p.identity.envelope import SignedEnvelope
@@ -57,13 +58,16 @@ class PeerRecord:
         return sealed
 
 
-def is_peer_record(data: bytes) -> bool:
-    """Whether an envelope says that it holds a peer record, true or not. Raises ``RemoteProtocolError``: it is none.
+def holds_something_else(data: bytes) -> bool:
+    """Whether this is an envelope that does not even say that it holds a peer record.
 
     What rust-libp2p calls one is of a type and a domain of its own, from before the specification, and says nothing
     to anybody else.
     """
-    return decode_envelope(data).payload_type == PAYLOAD_TYPE
+    try:
+        return decode_envelope(data).payload_type != PAYLOAD_TYPE
+    except RemoteProtocolError:
+        return False
 
 
 def open_peer_record(data: bytes) -> PeerRecord:
@@ -72,7 +76,14 @@ def open_peer_record(data: bytes) -> PeerRecord:
     Addresses this program cannot read are left out, as go does, so that new protocols do no harm, and so are
     those behind the first ``WIRE_LIMITS.max_record_addrs_read``; a record may be left with none. Raises
     ``RemoteProtocolError`` for everything else.
+
+    A peer shows the same record with each connection, so of short ones that were good some are kept, by all of
+    their bytes, and not verified again.
     """
+    return _open_kept(data) if len(data) <= WIRE_LIMITS.kept_record_size else _open(data)
+
+
+def _open(data: bytes) -> PeerRecord:
     envelope = SignedEnvelope.open(data, domain=DOMAIN, payload_type=PAYLOAD_TYPE)
     message = decode_peer_record(envelope.payload)
     peer_id = PeerId.from_bytes(message.peer_id)
@@ -86,3 +97,6 @@ def open_peer_record(data: bytes) -> PeerRecord:
         except RemoteProtocolError:
             continue
     return PeerRecord(peer_id, message.seq, tuple(addresses))
+
+
+_open_kept = lru_cache(maxsize=WIRE_LIMITS.kept_records)(_open)

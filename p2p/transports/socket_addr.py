@@ -7,7 +7,7 @@ import socket
 from typing import NamedTuple
 
 from p2p.errors import InvalidAddress
-from p2p.wire.addresses import Multiaddr, parts, protocols
+from p2p.wire.addresses import Multiaddr, ip_port_addr, parts, protocols
 
 
 class SocketAddress(NamedTuple):
@@ -43,6 +43,5 @@ def to_socket(addr: Multiaddr, protocol: str) -> SocketAddress:
 
 def from_socket(host: str, port: int, protocol: str) -> Multiaddr:
     """``host`` is a literal IPv4 or IPv6 address; the zone of a link-local one is left out."""
-    host = host.partition("%")[0]
-    family = "ip6" if ":" in host else "ip4"
-    return Multiaddr(f"/{family}/{host}/{protocol}/{port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return ip_port_addr(socket.inet_pton(family, host.partition("%")[0]), protocol, port)

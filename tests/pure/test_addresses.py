@@ -13,10 +13,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from p2p.errors import InvalidAddress, RemoteProtocolError
+from p2p.limits import WIRE_LIMITS
 from p2p.wire import varint
 from p2p.wire.addresses import (
     Multiaddr,
     Part,
+    _parse_kept,
+    _parse_user_kept,
+    _parts_kept,
+    _protocols_kept,
+    _split_kept,
+    ip_port_addr,
     leading_ip,
     parse_peer_addr,
     parse_user_addr,
@@ -324,3 +331,51 @@ def test_no_package_is_imported_at_the_first_address() -> None:
         "sys.exit(repr(late) if late else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
+
+
+@given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)), st.integers(0, 65535))
+@example(ipaddress.IPv6Address("::ffff:1.2.3.4"), 0)
+def test_an_ip_address_and_a_tcp_port_are_read_as_the_library_reads_them(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
+) -> None:
+    addr = ip_port_addr(ip.packed, "tcp", port)
+    raw = addr.to_bytes()
+    text = f"/ip{ip.version}/{ip}/tcp/{port}"
+    assert Multiaddr(str(Multiaddr(text))).to_bytes() == raw
+    assert parse_peer_addr(raw) == addr == parse_user_addr(text)
+    assert parts(addr) == tuple(Part(protocol.name, value) for protocol, value in addr.items())
+    assert protocols(addr) == (f"ip{ip.version}", "tcp")
+    assert leading_ip(addr) == ip
+    assert split_peer(addr) == (addr, None)
+    assert ip_port_addr(ip.packed, "udp", port) == Multiaddr(f"/ip{ip.version}/{ip}/udp/{port}")
+
+
+def test_what_is_kept_of_addresses_is_bounded_and_short() -> None:
+    kept = (_parse_kept, _parse_user_kept, _parts_kept, _protocols_kept, _split_kept)
+    longest = WIRE_LIMITS.kept_address_size - len("/dns4/")
+    for number in range(WIRE_LIMITS.kept_addresses + 10):
+        addr = parse_user_addr(
+            "/dns4/" + f"{number}.example".rjust(longest, "a").replace("a" * 63, "a" * 62 + ".")
+        )
+        for look in (parts, protocols, split_peer):
+            look(addr)
+        assert parse_peer_addr(addr.to_bytes()) == addr
+    assert {cache.cache_info().currsize for cache in kept} == {WIRE_LIMITS.kept_addresses}
+    longer = parse_user_addr("/dns4/example.com" + f"/p2p-circuit/p2p/{QM}" * 6)
+    assert len(longer.to_bytes()) > WIRE_LIMITS.kept_address_size
+    before = [cache.cache_info() for cache in kept]
+    for _ in range(2):
+        assert parse_peer_addr(longer.to_bytes()) == longer == parse_user_addr(str(longer))
+        assert split_peer(longer)[1] == QM
+        assert protocols(longer)[:2] == ("dns4", "p2p-circuit")
+    assert [cache.cache_info() for cache in kept] == before
+
+
+def test_a_refusal_is_not_kept() -> None:
+    before = _parse_kept.cache_info().currsize
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            parse_peer_addr(b"\x04\x7f")
+        with pytest.raises(InvalidAddress):
+            parse_user_addr("/ip4/1.2.3")
+    assert _parse_kept.cache_info().currsize == before

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from p2p.errors import RemoteProtocolError
 from p2p.identity import KeyType, PeerId, PeerRecord, PrivateKey, SignedEnvelope, open_peer_record
-from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE
+from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE, _open_kept
 from p2p.limits import WIRE_LIMITS
 from p2p.wire.addresses import Multiaddr, parse_user_addr
 from p2p.wire.messages import EnvelopeMessage, PeerRecordMessage, encode_envelope, encode_peer_record
@@ -160,3 +160,22 @@ def test_the_dearest_records_are_cheap(part: str) -> None:
         assert bool(open_peer_record(data).addresses) == part.isascii()
         spent.append(time.thread_time() - start)
     assert min(spent) < 0.050
+
+
+def test_a_record_that_was_good_is_kept_by_all_of_its_bytes() -> None:
+    record = PeerRecord(PEER, 7, (ADDR,))
+    sealed = record.seal(KEY)
+    kept = open_peer_record(sealed)
+    assert open_peer_record(bytes(bytearray(sealed))) is kept
+    for i in range(len(sealed)):
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError):
+                open_peer_record(sealed[:i] + bytes((sealed[i] ^ 1,)) + sealed[i + 1 :])
+    long = PeerRecord(PEER, 8, (ADDR,) * WIRE_LIMITS.max_record_addrs_read).seal(KEY)
+    assert len(long) > WIRE_LIMITS.kept_record_size
+    before = _open_kept.cache_info()
+    assert open_peer_record(long) == open_peer_record(long)
+    assert _open_kept.cache_info() == before
+    for seq in range(WIRE_LIMITS.kept_records + 10):
+        open_peer_record(PeerRecord(PEER, seq, (ADDR,)).seal(KEY))
+    assert _open_kept.cache_info().currsize == WIRE_LIMITS.kept_records

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
-from p2p.identity import PeerId, PublicKey, is_peer_record, open_peer_record
+from p2p.identity import PeerId, PublicKey, holds_something_else, open_peer_record
 from p2p.limits import IdentifyLimits
 from p2p.protocols.identify.codec import merge
 from p2p.wire.addresses import Multiaddr, parse_peer_addr
@@ -79,14 +79,17 @@ class Exchange:
         refused = ""
         addrs: tuple[Multiaddr, ...] = ()
         sealed = message.signed_peer_record
-        try:
-            if sealed is None or not is_peer_record(sealed):
-                addrs = self._addresses(message.listen_addrs)
-            else:
+        if sealed is None:
+            addrs = self._addresses(message.listen_addrs)
+        else:
+            try:
                 addrs = self._record_addresses(sealed)
                 record = sealed
-        except RemoteProtocolError as error:
-            refused = printable(str(error), 4 * self._limits.max_version)
+            except RemoteProtocolError as error:
+                if holds_something_else(sealed):
+                    addrs = self._addresses(message.listen_addrs)
+                else:
+                    refused = printable(str(error), 4 * self._limits.max_version)
         return Identification(
             peer_id=self._peer,
             public_key=self._key,

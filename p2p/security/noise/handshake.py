@@ -217,7 +217,8 @@ class Handshake:
             key = PublicKey.from_protobuf(said.identity_key)
         except RemoteProtocolError as error:
             raise HandshakeFailed(f"the remote's Noise payload: {error}") from error
-        if not key.verify(_SIGNED + self._state.rs.public_bytes, said.identity_sig):
+        # Its static key is one for all its connections, as ours is: the same word was perhaps heard before.
+        if not key.verify_repeated(_SIGNED + self._state.rs.public_bytes, said.identity_sig):
             raise HandshakeFailed("the remote's identity key did not sign its Noise static key")
         peer = PeerId.from_public_key(key)
         if self._expected_peer is not None and peer != self._expected_peer:
