@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
 
 import trio
 
+from p2p.frozen import frozen
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import Limits
 from p2p.resources.memory import UNACCOUNTED, MemoryGrant
@@ -140,7 +140,7 @@ class SealedChannel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secured:
     """What a security handshake gives."""
 
@@ -256,7 +256,7 @@ class StreamRouter(Protocol):
         """A stream of either direction is over for this side: closed, reset, or failed. Called once."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionStatistics:
     """A look at a connection; costs nothing while nobody looks."""
 

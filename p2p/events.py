@@ -7,9 +7,9 @@ many by one :class:`EventsLost`. Services may subclass :class:`Event` for what t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from p2p.frozen import frozen
 from p2p.identity import PeerId
 from p2p.wire.addresses import Multiaddr
 
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from p2p.abc import Connection, ProtocolId
 
 
-@dataclass(frozen=True, slots=True)
 class Event:
     """Something happened."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Listening(Event):
     """A listener accepts at ``addr``, the address really bound; a wildcard stays one."""
 
     addr: Multiaddr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connected(Event):
     """``connection`` is in ``host.connections``. A peer may have several."""
 
@@ -37,7 +38,7 @@ class Connected(Event):
     connection: Connection
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disconnected(Event):
     """``connection`` is over; ``last``: the peer has no other, so what is kept for it can go."""
 
@@ -47,7 +48,7 @@ class Disconnected(Event):
     reason: str  # for people
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerIdentified(Event):
     """Identify told about a peer, at first or anew. All of it is what the peer says of itself, within bounds."""
 
@@ -59,21 +60,21 @@ class PeerIdentified(Event):
     observed_addr: Multiaddr | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressesChanged(Event):
     """``host.addrs`` is another now."""
 
     addrs: Sequence[Multiaddr]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProtocolsChanged(Event):
     """``host.protocols`` is another now."""
 
     protocols: Sequence[ProtocolId]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventsLost(Event):
     """This subscriber fell behind: the ``count`` oldest events it had not received are gone."""
 

@@ -6,8 +6,9 @@ All durations are seconds, all sizes bytes. The classes are frozen: change one w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from p2p.frozen import frozen
 from p2p.resources.table import ResourceLimits, of_this_machine
 
 KIB = 1024
@@ -15,7 +16,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WireLimits:
     """What decoders accept before they build anything.
 
@@ -62,7 +63,7 @@ class WireLimits:
 WIRE_LIMITS = WireLimits()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NegotiationLimits:
     """multistream-select, on connections and on streams."""
 
@@ -79,7 +80,7 @@ class NegotiationLimits:
     timeout: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoiseLimits:
     """Noise XX, as libp2p frames it."""
 
@@ -91,7 +92,7 @@ class NoiseLimits:
     max_muxer_name: int = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MuxerLimits:
     """What the sessions of all muxers have in common."""
 
@@ -114,7 +115,7 @@ class MuxerLimits:
     closed_linger: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class YamuxLimits(MuxerLimits):
     """One yamux session."""
 
@@ -136,7 +137,7 @@ class YamuxLimits(MuxerLimits):
     rtt_interval: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MplexLimits(MuxerLimits):
     """One mplex session."""
 
@@ -163,7 +164,7 @@ class MplexLimits(MuxerLimits):
     max_outbound_streams: int = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IdentifyLimits:
     """Identify (specs/identify) on both sides."""
 
@@ -191,7 +192,7 @@ class IdentifyLimits:
     push_rate: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PingLimits:
     """Ping (specs/ping)."""
 
@@ -206,7 +207,7 @@ class PingLimits:
     idle: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PerfLimits:
     """Perf (specs/perf): what a peer may make us send and receive, only to measure it."""
 
@@ -220,7 +221,7 @@ class PerfLimits:
     streams_per_peer: int = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FetchLimits:
     """Fetch (specs/fetch), on both sides."""
 
@@ -234,7 +235,7 @@ class FetchLimits:
     streams_per_peer: int = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShareLimits:
     """Sending and getting files; see docs/explanation/share.md.
 
@@ -284,7 +285,7 @@ class ShareLimits:
     redial: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerstoreLimits:
     """What is remembered of peers."""
 
@@ -317,7 +318,7 @@ class PeerstoreLimits:
     recent_ttl: float = 900.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TCPLimits:
     """One ``TCP()``; given to it and not to the host, which it may outlive."""
 
@@ -337,7 +338,7 @@ class TCPLimits:
 TCP_LIMITS = TCPLimits()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnixLimits:
     """One ``Unix()``; given to it as ``TCPLimits`` are to ``TCP()``."""
 
@@ -352,7 +353,7 @@ class UnixLimits:
 UNIX_LIMITS = UnixLimits()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What one host allows."""
 

@@ -75,6 +75,8 @@ def imports(module: Module) -> Iterator[tuple[int, str, str]]:
 #: The longest matching name decides. Equal ranks may import each other, but for what is blind.
 RANKS = {
     "p2p.errors": 0,
+    "p2p.frozen": 0,
+    "p2p.lazily": 0,
     "p2p.version": 0,
     "p2p.wire": 1,
     "p2p.identity": 1,

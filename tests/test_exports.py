@@ -41,7 +41,7 @@ def test_what_is_exported_exists(name: str) -> None:
         assert not module.__file__ or not module.__file__.endswith("__init__.py"), f"{name} has no __all__"
         return
     assert len(exported) == len(set(exported))
-    missing = [entry for entry in exported if entry not in vars(module)]
+    missing = [entry for entry in exported if not hasattr(module, entry)]
     assert not missing
 
 

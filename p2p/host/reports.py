@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import trio
 
 from p2p.errors import ResourceLimitExceeded
+from p2p.frozen import frozen
 from p2p.limits import Limits
 from p2p.resources.bucket import TokenBucket
 from p2p.wire.printable import printable
@@ -22,7 +22,7 @@ from p2p.wire.printable import printable
 logger = logging.getLogger("p2p.host")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostStatistics:
     """What a host has in use now, and what went wrong since it began, by reason."""
 

@@ -7,16 +7,15 @@ Source: libp2p/specs RFC 0002.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.identity.keys import PrivateKey, PublicKey
 from p2p.identity.peer_id import PeerId
 from p2p.wire import varint
 from p2p.wire.messages import EnvelopeMessage, decode_envelope, encode_envelope
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignedEnvelope:
     """An envelope whose signature is known to be good, for the domain it was sealed or opened with."""
 

@@ -8,10 +8,10 @@ Source: libp2p/specs RFC 0003; domain and payload type as deployed (go-libp2p `c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.identity.envelope import SignedEnvelope
 from p2p.identity.keys import PrivateKey
 from p2p.identity.peer_id import PeerId
@@ -24,7 +24,7 @@ DOMAIN = "libp2p-peer-record"
 PAYLOAD_TYPE = b"\x03\x01"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerRecord:
     """What a peer says of its own addresses; of two records the higher ``seq`` (64 bits) is the newer."""
 

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.identity import PeerId, PeerRecord, PublicKey, open_peer_record
 from p2p.limits import PeerstoreLimits
 from p2p.wire.addresses import Multiaddr, split_peer
@@ -38,7 +39,7 @@ class Source(IntEnum):
     SIGNED = 2  # it stands in the peer's signed record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownPeer:
     """All that is kept of one peer when the program ends."""
 

@@ -10,13 +10,13 @@ Source: libp2p specs, perf/perf.md.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from p2p.abc import Handler, HostView, ProtocolId, Stream
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.identity import PeerId
 from p2p.limits import PerfLimits
 from p2p.resources.per_peer import PerPeer
@@ -35,7 +35,7 @@ _ZEROS: Final = memoryview(bytes(256 * 1024))
 Progress = Callable[[int], object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transfer:
     """One direction, from the opened stream to its end: the other side's FIN, so one round trip is in it."""
 
@@ -43,7 +43,7 @@ class Transfer:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PerfResult:
     upload: Transfer
     download: Transfer

@@ -6,14 +6,16 @@ The same eight numbers say what a scope has in use and what it may have at most.
 from __future__ import annotations
 
 import sys
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from typing import Final
+
+from p2p.frozen import frozen
 
 #: Without a limit. There is no other way to say so: a limit that is left out is 0 and refuses everything.
 UNLIMITED: Final = sys.maxsize
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Amounts:
     """Numbers of things, and bytes of memory; as limits, the most that may be in use at once."""
 

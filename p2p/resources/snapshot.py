@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from p2p.frozen import frozen
 from p2p.resources.amounts import NAMES, UNLIMITED, Amounts
 from p2p.resources.ledger import Scope
 from p2p.wire.printable import printable
@@ -13,7 +13,7 @@ from p2p.wire.printable import printable
 _NAME = 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScopeSnapshot:
     """One scope: whose it is, what it has in use, and what it may have at most."""
 
@@ -31,7 +31,7 @@ class ScopeSnapshot:
         return cls(scope.kind, scope.whose, Amounts(*scope.used), Amounts(*scope.limits), scope.refused)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResourceSnapshot:
     """``host.resources``. ``str()`` of it is a table: in use / limit of everything that is limited or in use."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from p2p.errors import ResourceLimitExceeded
+from p2p.frozen import frozen
 from p2p.resources.bucket import TokenBucket
 
 IPAddress = IPv4Address | IPv6Address
@@ -19,7 +19,7 @@ IPAddress = IPv4Address | IPv6Address
 Subnet = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubnetLimit:
     """What each subnet with a prefix of ``prefix`` bits may do; ``version`` is that of IP."""
 

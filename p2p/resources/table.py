@@ -7,10 +7,11 @@ half of the descriptors; where ours differ, the row says why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
 
+from p2p.frozen import frozen
 from p2p.resources import machine
 from p2p.resources.amounts import NAMES, UNLIMITED, Amounts
 from p2p.resources.subnets import SubnetLimit
@@ -26,7 +27,7 @@ _GIB: Final = 1024 * _MIB
 LEAST_TO_SCALE: Final = 128 * _MIB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A base, what each GiB of memory adds to it, and the share of the descriptors, if that is more than the base's."""
 
@@ -127,7 +128,7 @@ SUBNETS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResourceLimits:
     """What every scope may have in use at most. Make one with :meth:`scaled` and replace what should differ."""
 

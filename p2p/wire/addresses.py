@@ -6,8 +6,8 @@ functions, which parse all of it at once: :func:`parse_peer_addr` for bytes of a
 :func:`parse_user_addr` for what a program or its user wrote. Addresses that came through either are well
 formed, and the other functions here, as ``str()``, cannot fail on them.
 
-Its codecs are imported here and not, as it would do, at the first address that needs them: that costs up to
-60 ms, which is for start-up and not for the event loop.
+Its codecs are in place after this import and not, as it would do, at the first address that needs them: loading is
+for start-up and not for the event loop. Those that load much are replaced (:mod:`p2p.wire.codecs`).
 
 It is slow (19 µs to check an address, 74 µs to read its text), and the same addresses come back with every
 connection: what was found out about one is kept, for ``WIRE_LIMITS.kept_addresses`` of them, by its exact bytes or
@@ -26,14 +26,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 # The library ships no types (hence the ignores).
-from multiaddr.codecs import certhash, cid, domain, ip4, ip6, uint16be  # type: ignore[import-untyped]  # noqa: F401
+from multiaddr.codecs import CODEC_CACHE, domain, uint16be  # type: ignore[import-untyped]  # noqa: F401
 from multiaddr.exceptions import Error as MultiaddrError  # type: ignore[import-untyped]
 from multiaddr.exceptions import ParseError
 from multiaddr.transforms import bytes_iter  # type: ignore[import-untyped]
 
 from p2p.errors import InvalidAddress, RemoteProtocolError
 from p2p.limits import WIRE_LIMITS
-from p2p.wire import multibase, varint
+from p2p.wire import codecs, multibase, varint
 
 if TYPE_CHECKING:
 
@@ -80,6 +80,8 @@ _SHA2_256 = b"\x12\x20"
 _MAX_INLINE_KEY = 42
 #: Text of a user's address: percent-encoding may triple the bytes.
 _MAX_TEXT = 4 * WIRE_LIMITS.max_address
+
+codecs.install(CODEC_CACHE)
 
 # At DEBUG the library logs every part of every address as it is written, control characters included. Who logs all
 # that this process says must not log that; who wants it sets the level of this logger after the import.

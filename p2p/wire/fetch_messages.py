@@ -5,10 +5,10 @@ Source: libp2p specs, fetch/README.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.wire.guards import LENGTH, VARINT, FieldRule, Guard
 from p2p.wire.parsing import guarded
 from p2p.wire.proto.fetch_pb2 import FetchRequest, FetchResponse
@@ -20,7 +20,7 @@ class FetchStatus(IntEnum):
     ERROR = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FetchAnswer:
     """``FetchResponse``; ``data`` is the value, or with ``ERROR`` why there is none."""
 

@@ -16,10 +16,10 @@ Source: protobuf.dev "Encoding"; the caps come with each message.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 
 VARINT: Final = 0
 FIXED64: Final = 1
@@ -30,7 +30,7 @@ _MAX_TAG = 2**32 - 1
 _MAX_LENGTH = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldRule:
     """One field of a message.
 
@@ -44,7 +44,7 @@ class FieldRule:
     max_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guard:
     """The bounds of one message.
 

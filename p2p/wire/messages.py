@@ -8,10 +8,10 @@ field (a key, an address) is not looked at here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.limits import WIRE_LIMITS, IdentifyLimits, NoiseLimits
 from p2p.wire.guards import LENGTH, VARINT, FieldRule, Guard
 from p2p.wire.parsing import guarded, text_of
@@ -38,7 +38,7 @@ class KeyType(IntEnum):
     ECDSA = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyMessage:
     """``PublicKey`` or ``PrivateKey``: they have the same shape. ``data`` depends on ``type``."""
 
@@ -97,7 +97,7 @@ def _key(message: PublicKey | PrivateKey) -> KeyMessage:
 # --- signed envelope (RFC 0002), peer record (RFC 0003) -------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnvelopeMessage:
     """``Envelope``; ``public_key`` holds a ``PublicKey`` message. Nothing is verified yet."""
 
@@ -133,7 +133,7 @@ def decode_envelope(data: bytes) -> EnvelopeMessage:
     return EnvelopeMessage(message.public_key, message.payload_type, message.payload, message.signature)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerRecordMessage:
     """``PeerRecord``; ``addresses`` are binary multiaddrs, not parsed."""
 
@@ -171,7 +171,7 @@ def decode_peer_record(data: bytes) -> PeerRecordMessage:
 # --- Noise (specs/noise), plaintext (specs/plaintext) ---------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoisePayload:
     """``NoiseHandshakePayload`` with its extensions."""
 
@@ -226,7 +226,7 @@ def decode_noise_payload(data: bytes) -> NoisePayload:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlaintextExchange:
     """``Exchange``: a binary peer id and a ``PublicKey`` message."""
 
@@ -255,7 +255,7 @@ def decode_plaintext_exchange(data: bytes) -> PlaintextExchange:
 # --- identify (specs/identify) --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IdentifyMessage:
     """``Identify``; None marks what was not sent, so that parts of one exchange can be merged."""
 

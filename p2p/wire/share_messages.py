@@ -6,10 +6,10 @@ Source: docs/reference/share.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.limits import ShareLimits
 from p2p.wire.guards import LENGTH, VARINT, FieldRule, Guard
 from p2p.wire.parsing import guarded, text_of
@@ -22,7 +22,7 @@ PROOF_SIZE = 32
 HASH_SIZE = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hello:
     """The getter's first message: which share, and that it knows the secret."""
 
@@ -57,7 +57,7 @@ class Verdict(IntEnum):
     BUSY = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The sender's first message. All but the verdict is there only when that is ``ACCEPTED``, and ``proof``
     with ``BUSY`` too.
@@ -128,7 +128,7 @@ class EntryKind(IntEnum):
     FOLDER = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryMessage:
     """A file, or a folder with nothing in it. ``path``: names separated by ``/``, the share's own name first."""
 
@@ -138,7 +138,7 @@ class EntryMessage:
     sha256: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """Part of a manifest: entries, or hashes of chunks."""
 
@@ -205,7 +205,7 @@ def _entry(message: share_pb2.Entry) -> EntryMessage:
     return EntryMessage(path, kind, message.size, message.sha256)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What a getter wants next: the chunk of that number, or, with None, nothing more: it has all."""
 
@@ -230,7 +230,7 @@ def decode_request(data: bytes) -> Request:
     return Request(None if message.kind == share_pb2.Request.DONE else message.chunk)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """What precedes a chunk's bytes; or, with ``changed``, that there are none: this file is not what it was."""
 

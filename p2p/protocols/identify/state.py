@@ -8,10 +8,9 @@ Sources: libp2p specs, identify/README.md, RFC 0003; go-libp2p for the bounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.identity import PeerId, PublicKey, holds_something_else, open_peer_record
 from p2p.limits import IdentifyLimits
 from p2p.protocols.identify.codec import merge
@@ -20,7 +19,7 @@ from p2p.wire.messages import IdentifyMessage, decode_identify
 from p2p.wire.printable import printable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identification:
     """What a peer says of itself. All of it is within the limits, and text is printable."""
 

@@ -5,15 +5,14 @@ As with a URL's fragment, what stands behind ``#`` is for who has the address an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from p2p.errors import InvalidAddress
+from p2p.frozen import frozen
 from p2p.identity import PeerId
 from p2p.protocols.share.secret import InvalidSecret, Secret
 from p2p.wire.addresses import Multiaddr, parse_user_addr, split_peer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShareAddress:
     """``addr`` ends in ``/p2p/PEER-ID``."""
 

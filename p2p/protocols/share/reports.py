@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from p2p.frozen import frozen
 from p2p.identity import PeerId
 from p2p.protocols.share.manifest import Manifest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetterCame:
     """Somebody proved to know the secret. ``getter`` numbers the streams that were let in: a peer that dials again
     may have two for a while.
@@ -19,7 +19,7 @@ class GetterCame:
     getter: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkSent:
     """``size`` more bytes were sent."""
 
@@ -28,7 +28,7 @@ class ChunkSent:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetterLeft:
     """``chunks``: how many were sent on this stream, the last perhaps in part. ``finished``: it has all now."""
 
@@ -38,14 +38,14 @@ class GetterLeft:
     finished: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceSpoilt:
     """A file changed; the share cannot be completed any more by anybody who lacks what it was."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManifestRead:
     """What is to come; ``held`` bytes of it are there."""
 
@@ -53,14 +53,14 @@ class ManifestRead:
     held: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkFetched:
     """``size`` more bytes are written."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SenderLost:
     """The connection broke after ``chunks`` chunks were asked for on it; it is made anew."""
 

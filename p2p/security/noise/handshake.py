@@ -15,7 +15,6 @@ Source: specs/noise; specs/connections/inlined-muxer-negotiation; Noise Protocol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NoReturn, final
 
 from cryptography.exceptions import InvalidTag
@@ -27,6 +26,7 @@ from noise.noise_protocol import NoiseProtocol
 
 from p2p.abc import ProtocolId, Role
 from p2p.errors import HandshakeFailed, LocalProtocolError, PeerIdMismatch, RemoteProtocolError
+from p2p.frozen import frozen
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import NoiseLimits
 from p2p.security.noise.channel import NoiseChannel
@@ -71,7 +71,7 @@ class StaticKey:
         raise TypeError("a static key is neither pickled nor copied")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Established:
     """What a handshake that went well gives."""
 
