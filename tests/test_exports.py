@@ -7,10 +7,12 @@ import json
 import pkgutil
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 import p2p
+from p2p import version
 
 #: Packages a user imports from.
 PUBLIC = ["p2p", "p2p.abc", "p2p.errors", "p2p.muxers", "p2p.transports", "p2p.testing"]
@@ -24,6 +26,20 @@ HEAVY = {
     "tqdm",
     "argparse",
     "asyncio",
+    "sqlite3",
+    "unittest",
+    "email",
+    "http",
+    "json",
+    "netaddr",
+    "cid",
+    "multihash",
+    "psutil",
+    "importlib.metadata",
+    "p2p.muxers.mplex",
+    "p2p.peerstore.sqlite",
+    "p2p.transports.memory",
+    "p2p.transports.unix",
     "requests",
     "grpc_tools",
     "google.protobuf.compiler",
@@ -65,11 +81,37 @@ def test_every_module_imports() -> None:
             importlib.import_module(module.name)
 
 
-def test_importing_is_light() -> None:
+#: What a program does to have a host, and how many modules that may load in all: Trio itself loads 224.
+LOADED = {
+    "import p2p": 450,
+    "from p2p import Host, Identity": 450,
+    "from p2p.transports import TCP": 450,
+    "from p2p.muxers import Yamux": 450,
+}
+
+
+def loaded_by(program: str) -> set[str]:
+    script = f"{program}; import sys; names = sorted(sys.modules); import json; print(json.dumps(names))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=50)
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("program", LOADED)
+def test_importing_is_light(program: str) -> None:
     """No clock: what is loaded is exact, how long it takes is the machine's."""
-    script = "import sys, json; import p2p; print(json.dumps(sorted(set(sys.modules))))"
-    loaded = set(
-        json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
-    )
-    print(f"import p2p loads {len(loaded)} modules")
+    loaded = loaded_by(program)
+    print(f"{program} loads {len(loaded)} modules")
     assert not loaded & HEAVY
+    assert len(loaded) <= LOADED[program]
+
+
+def test_names_that_come_later_come_when_asked_for() -> None:
+    assert "p2p.muxers.mplex" in loaded_by("from p2p.muxers import Mplex")
+    for name in ("memory", "unix"):
+        assert f"p2p.transports.{name}" in loaded_by("from p2p.transports import *")
+    with pytest.raises(ImportError, match="Carrier"):
+        exec("from p2p.transports import Carrier")
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert version.VERSION == metadata.version(version.DISTRIBUTION)

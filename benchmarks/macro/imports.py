@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +15,12 @@ from benchmarks import record
 TIMEOUT = 60  # seconds
 MODULES = {record.FLOOR: "trio", "ours": "p2p", "py": "libp2p"}
 PROGRAM = """
-import json, resource, sys, time
+import resource, sys, time
 begin = time.perf_counter()
 import {name}
 seconds = time.perf_counter() - begin
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([seconds * 1000, used.ru_utime + used.ru_stime, len(sys.modules)]))
+print([seconds * 1000, used.ru_utime + used.ru_stime, len(sys.modules)])
 """
 
 
@@ -41,14 +43,19 @@ trio.run(main)
 
 
 def measure(pythons: Mapping[str, Sequence[str]], repeats: int) -> dict[str, Any]:
-    """``pythons``: by implementation, the start of a command line."""
-    """What ``import`` takes. ``pythons``: by implementation, the start of a command line."""
+    """What ``import`` takes. ``pythons``: by implementation, the start of a command line.
+
+    Everybody has their bytecode, as installed packages have: a checkout has none where ``PYTHONDONTWRITEBYTECODE`` is
+    set, and compiling it would be measured as importing it.
+    """
     runs: dict[str, list[list[float]]] = {name: [] for name in pythons}
-    for repeat in range(repeats + 1):  # the first fills the page cache and writes the bytecode
-        for name, python in pythons.items():
-            told = _run(python, PROGRAM.format(name=MODULES[name]))
-            if repeat:
-                runs[name].append(told)
+    with tempfile.TemporaryDirectory() as bytecode:
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+        for repeat in range(repeats + 1):  # the first fills the page cache and writes the bytecode
+            for name, python in pythons.items():
+                told = _run(python, PROGRAM.format(name=MODULES[name]), env)
+                if repeat:
+                    runs[name].append(told)
     results = {}
     for name, each in runs.items():
         extra = [{"cpu_seconds": cpu, "modules": modules} for _, cpu, modules in each]
@@ -73,8 +80,8 @@ def hosts(python: Sequence[str], repeats: int) -> list[dict[str, Any]]:
     ]
 
 
-def _run(python: Sequence[str], program: str) -> list[float]:
-    done = subprocess.run([*python, "-c", program], capture_output=True, check=True, timeout=TIMEOUT)
+def _run(python: Sequence[str], program: str, env: Mapping[str, str] = os.environ) -> list[float]:
+    done = subprocess.run([*python, "-c", program], capture_output=True, check=True, env=env, timeout=TIMEOUT)
     told: list[float] = json.loads(done.stdout)
     return told
 

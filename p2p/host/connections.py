@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import trio
@@ -30,11 +29,13 @@ from p2p.wire.addresses import Multiaddr, leading_ip, protocols
 _EXPECTED = (P2PError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
-@dataclass(slots=True)
 class Outcome:
     """How a contained piece of work ended."""
 
-    error: Exception | None = None
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
 
 
 @contextmanager

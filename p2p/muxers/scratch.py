@@ -7,13 +7,14 @@ suspension (half a sealed frame, bytes the socket refused) is copied into the co
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+
+from p2p.frozen import frozen
 
 #: Four full Noise frames: one system call carries that many, and more was within noise when measured.
 SCRATCH_SIZE = 4 * 65_537
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scratch:
     """Three buffers of :data:`SCRATCH_SIZE` bytes."""
 

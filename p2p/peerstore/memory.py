@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
@@ -57,10 +57,12 @@ class KnownPeer:
     metadata: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
 class _Address:
-    expires: float
-    source: Source
+    __slots__ = ("expires", "source")
+
+    def __init__(self, expires: float, source: Source) -> None:
+        self.expires = expires
+        self.source = source
 
     @property
     def worth(self) -> tuple[Source, float]:
@@ -68,17 +70,27 @@ class _Address:
         return self.source, self.expires
 
 
-@dataclass(slots=True)
 class _Peer:
-    addrs: dict[Multiaddr, _Address] = field(default_factory=dict)
-    key: PublicKey | None = None
-    protocols: tuple[str, ...] = ()
-    #: Whether it said so since it is connected.
-    said: bool = False
-    agent_version: str | None = None
-    metadata: dict[str, bytes] = field(default_factory=dict)
-    #: Until when it is remembered without any address.
-    until: float = -math.inf
+    __slots__ = ("addrs", "agent_version", "key", "metadata", "protocols", "said", "until")
+
+    def __init__(
+        self,
+        *,
+        key: PublicKey | None = None,
+        protocols: tuple[str, ...] = (),
+        agent_version: str | None = None,
+        metadata: dict[str, bytes] | None = None,
+        until: float = -math.inf,
+    ) -> None:
+        self.addrs: dict[Multiaddr, _Address] = {}
+        self.key = key
+        self.protocols = protocols
+        #: Whether it said so since it is connected.
+        self.said = False
+        self.agent_version = agent_version
+        self.metadata: dict[str, bytes] = {} if metadata is None else metadata
+        #: Until when it is remembered without any address.
+        self.until = until
 
     def best(self, count: int) -> dict[Multiaddr, _Address]:
         """Those of its addresses that are worth most."""

@@ -16,7 +16,11 @@ from p2p.errors import HandshakeFailed, LocalProtocolError, PeerIdMismatch, Remo
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import KIB, WIRE_LIMITS
 from p2p.wire.framing import FrameReader, encode_frame
-from p2p.wire.messages import PlaintextExchange, decode_plaintext_exchange, encode_plaintext_exchange
+from p2p.wire.plaintext_messages import (
+    PlaintextExchange,
+    decode_plaintext_exchange,
+    encode_plaintext_exchange,
+)
 
 _PROTOCOL = ProtocolId("/plaintext/2.0.0")
 #: A key, a peer id, and what frames them.

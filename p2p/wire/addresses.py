@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 # The library ships no types (hence the ignores).
-from multiaddr.codecs import CODEC_CACHE, domain, uint16be  # type: ignore[import-untyped]  # noqa: F401
+from multiaddr.codecs import CODEC_CACHE, domain  # type: ignore[import-untyped]
 from multiaddr.exceptions import Error as MultiaddrError  # type: ignore[import-untyped]
 from multiaddr.exceptions import ParseError
 from multiaddr.transforms import bytes_iter  # type: ignore[import-untyped]

@@ -20,7 +20,6 @@ from p2p.wire.proto.identify_pb2 import Identify
 from p2p.wire.proto.keys_pb2 import PrivateKey, PublicKey
 from p2p.wire.proto.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
 from p2p.wire.proto.peer_record_pb2 import PeerRecord
-from p2p.wire.proto.plaintext_pb2 import Exchange
 
 _IDENTIFY = IdentifyLimits()
 _NOISE = NoiseLimits()
@@ -168,7 +167,7 @@ def decode_peer_record(data: bytes) -> PeerRecordMessage:
     return PeerRecordMessage(message.peer_id, message.seq, addresses)
 
 
-# --- Noise (specs/noise), plaintext (specs/plaintext) ---------------------------------------------------
+# --- Noise (specs/noise) --------------------------------------------------------------------------------
 
 
 @frozen
@@ -224,32 +223,6 @@ def decode_noise_payload(data: bytes) -> NoisePayload:
         stream_muxers=tuple(text_of(muxer, "a stream muxer") for muxer in message.extensions.stream_muxers),
         webtransport_certhashes=tuple(message.extensions.webtransport_certhashes),
     )
-
-
-@frozen
-class PlaintextExchange:
-    """``Exchange``: a binary peer id and a ``PublicKey`` message."""
-
-    id: bytes
-    public_key: bytes
-
-
-_PLAINTEXT = Guard(
-    2 * WIRE_LIMITS.max_public_key,
-    {1: FieldRule(LENGTH), 2: FieldRule(LENGTH, max_length=WIRE_LIMITS.max_public_key)},
-    max_elements=8,
-)
-
-
-def encode_plaintext_exchange(exchange: PlaintextExchange) -> bytes:
-    return Exchange(id=exchange.id, pubkey=exchange.public_key).SerializeToString(deterministic=True)
-
-
-def decode_plaintext_exchange(data: bytes) -> PlaintextExchange:
-    message = guarded(Exchange, _PLAINTEXT, data)
-    if not message.id or not message.pubkey:
-        raise RemoteProtocolError("plaintext exchange without id or pubkey")
-    return PlaintextExchange(message.id, message.pubkey)
 
 
 # --- identify (specs/identify) --------------------------------------------------------------------------

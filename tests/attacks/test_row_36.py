@@ -10,7 +10,7 @@ import trio
 from p2p import Identity
 from p2p.streams import read_exactly
 from p2p.wire.framing import encode_frame
-from p2p.wire.messages import PlaintextExchange, encode_plaintext_exchange
+from p2p.wire.plaintext_messages import PlaintextExchange, encode_plaintext_exchange
 from tests.attacks import wire, xx
 from tests.attacks.harness import Scene
 

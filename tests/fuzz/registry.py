@@ -41,7 +41,7 @@ from p2p.security.plaintext import PlaintextChannel, _Plaintext
 from p2p.streams import MessageReader, read_exactly, read_lp
 from p2p.transports.sealed import SealedRaw
 from p2p.transports.upgraded import Upgraded
-from p2p.wire import fetch_messages, messages, share_messages, varint
+from p2p.wire import fetch_messages, messages, plaintext_messages, share_messages, varint
 from p2p.wire.addresses import parse_peer_addr, parts, split_peer
 from p2p.wire.fetch_messages import FetchStatus
 from p2p.wire.framing import FrameReader, encode_frame
@@ -216,7 +216,7 @@ WIRE = (
         seeds.SHORT_NOISE_PAYLOAD,
         kept=(b"\x0a\1k\x12\1s\x22\3\x12\1\xff",),
     ),
-    codec(messages.decode_plaintext_exchange, seeds.EXCHANGE),
+    codec(plaintext_messages.decode_plaintext_exchange, seeds.EXCHANGE),
     codec(
         messages.decode_identify,
         seeds.IDENTIFY,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.identity import KeyType, PeerRecord, PublicKey
-from p2p.wire import messages
+from p2p.wire import messages, plaintext_messages
 from p2p.wire.addresses import parse_peer_addr, parse_user_addr
 from p2p.wire.framing import encode_frame
 from tests.fuzz.machines import THEM, US, x25519
@@ -71,8 +71,8 @@ LOW_ORDER = (
     bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
     bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
 )
-EXCHANGE = messages.encode_plaintext_exchange(
-    messages.PlaintextExchange(THEM.peer_id.to_bytes(), THEM.public_key.to_protobuf())
+EXCHANGE = plaintext_messages.encode_plaintext_exchange(
+    plaintext_messages.PlaintextExchange(THEM.peer_id.to_bytes(), THEM.public_key.to_protobuf())
 )
 MULTISTREAM = encode_frame(b"/multistream/1.0.0\n")
 NA, LS = encode_frame(b"na\n"), encode_frame(b"ls\n")

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 # The library ships no types.
-from multiaddr.codecs import CODEC_CACHE, certhash, cid, ip4, ip6  # type: ignore[import-untyped]
+from multiaddr.codecs import CODEC_CACHE, certhash, cid, ip4, ip6, uint16be  # type: ignore[import-untyped]
 from multiaddr.protocols import protocol_with_name  # type: ignore[import-untyped]
 
 from p2p.wire import addresses, codecs, multibase
@@ -17,6 +17,7 @@ QM = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
 PAIRS = {
     "ip4": (codecs.IP4(), ip4.Codec()),
     "ip6": (codecs.IP6(), ip6.Codec()),
+    "tcp": (codecs.Port(), uint16be.Codec()),
     "p2p": (codecs.Peer(), cid.Codec()),
     "certhash": (codecs.CertHash(), certhash.Codec()),
 }
@@ -49,6 +50,7 @@ def test_they_say_the_same_of_their_values(name: str) -> None:
         st.binary(min_size=4, max_size=4).map(lambda raw: ("ip4", raw)),
         st.binary(min_size=16, max_size=16).map(lambda raw: ("ip6", raw)),
         HEXTETS.map(lambda words: ("ip6", b"".join(int(word, 16).to_bytes(2, "big") for word in words))),
+        st.binary(min_size=2, max_size=2).map(lambda raw: ("tcp", raw)),
         PEERS.map(lambda raw: ("p2p", raw)),
         PEERS.map(lambda raw: ("p2p", b"\x01\x72" + raw)),
         st.binary(min_size=32, max_size=32).map(lambda raw: ("certhash", b"\x12\x20" + raw)),
@@ -76,7 +78,7 @@ def test_values_are_written_as_the_library_writes_them(case: tuple[str, bytes]) 
         st.tuples(st.just("ip4"), st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){1,4}", fullmatch=True)),
         st.tuples(st.just("ip6"), st.from_regex(r"[0-9a-fA-F:.]{2,12}", fullmatch=True)),
         st.tuples(st.just("ip6"), HEXTETS.map(":".join)),
-        st.tuples(st.sampled_from(["ip4", "ip6", "p2p", "certhash"]), st.text(max_size=20)),
+        st.tuples(st.sampled_from(["ip4", "ip6", "tcp", "p2p", "certhash"]), st.text(max_size=20)),
         st.tuples(
             st.just("p2p"),
             st.tuples(st.sampled_from([multibase.BASE16, multibase.BASE32, multibase.BASE58BTC]), PEERS).map(
@@ -86,6 +88,10 @@ def test_values_are_written_as_the_library_writes_them(case: tuple[str, bytes]) 
         st.tuples(st.just("certhash"), st.binary(max_size=40).map(lambda raw: multibase.encode("u", raw))),
     )
 )
+@example(("tcp", "65536"))
+@example(("tcp", "-1"))
+@example(("tcp", " 1_0"))
+@example(("tcp", "٣"))
 @example(("ip4", "127.1"))
 @example(("ip4", "01.2.3.4"))
 @example(("ip6", "fe80::1%eth0"))
@@ -136,6 +142,7 @@ def test_any_bytes_are_written_or_refused(name: str, raw: bytes) -> None:
     [
         ("ip4", bytes(3)),
         ("ip6", bytes(15)),
+        ("tcp", bytes(1)),
         ("p2p", b""),
         ("p2p", b"\x01\x70\x12\x20" + bytes(32)),  # a CID of something else
         ("certhash", b""),

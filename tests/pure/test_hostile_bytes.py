@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from p2p.errors import RemoteProtocolError
 from p2p.identity import KeyType, PeerId, PeerRecord, PrivateKey, PublicKey, SignedEnvelope, open_peer_record
 from p2p.identity.peer_record import DOMAIN, PAYLOAD_TYPE
-from p2p.wire import messages, varint
+from p2p.wire import messages, plaintext_messages, varint
 from p2p.wire.addresses import parse_peer_addr, parse_user_addr
 from p2p.wire.fetch_messages import (
     FetchAnswer,
@@ -68,8 +68,8 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
         [messages.encode_noise_payload(messages.NoisePayload(b"key", b"sig", ("/yamux/1.0.0",), (b"hash",)))],
     ),
     "plaintext exchange": (
-        messages.decode_plaintext_exchange,
-        [messages.encode_plaintext_exchange(messages.PlaintextExchange(b"id", b"key"))],
+        plaintext_messages.decode_plaintext_exchange,
+        [plaintext_messages.encode_plaintext_exchange(plaintext_messages.PlaintextExchange(b"id", b"key"))],
     ),
     "identify": (
         messages.decode_identify,

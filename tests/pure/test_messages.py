@@ -22,21 +22,23 @@ from p2p.wire.messages import (
     KeyType,
     NoisePayload,
     PeerRecordMessage,
-    PlaintextExchange,
     decode_envelope,
     decode_identify,
     decode_noise_payload,
     decode_peer_record,
-    decode_plaintext_exchange,
     decode_private_key,
     decode_public_key,
     encode_envelope,
     encode_identify,
     encode_noise_payload,
     encode_peer_record,
-    encode_plaintext_exchange,
     encode_private_key,
     encode_public_key,
+)
+from p2p.wire.plaintext_messages import (
+    PlaintextExchange,
+    decode_plaintext_exchange,
+    encode_plaintext_exchange,
 )
 
 SHORT = st.binary(max_size=40)

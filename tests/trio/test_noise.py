@@ -22,7 +22,7 @@ from p2p.security.plaintext import InsecureWarning, PlaintextChannel, insecure_p
 from p2p.testing.pipes import raw_pair
 from p2p.transports.pipe import PipeStream
 from p2p.wire.framing import encode_frame
-from p2p.wire.messages import PlaintextExchange, encode_plaintext_exchange
+from p2p.wire.plaintext_messages import PlaintextExchange, encode_plaintext_exchange
 
 ALICE, BOB, MALLORY = (Identity.generate() for _ in range(3))
 YAMUX, MPLEX = ProtocolId("/yamux/1.0.0"), ProtocolId("/mplex/6.7.0")

@@ -11,7 +11,6 @@ connections included, and how many at once.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -40,17 +39,19 @@ async def read_identification(stream: Stream, limits: IdentifyLimits) -> Identif
     return exchange.finish()
 
 
-@dataclass(slots=True)
 class _Peer:
     """What is between this host and one peer it is connected to."""
 
-    #: The version of our state that it knows, or will when it asks.
-    told: int
-    #: How often it is listened to.
-    allowed: TokenBucket
-    pushing: bool = False
-    #: Its push that is being read.
-    reading: trio.CancelScope | None = None
+    __slots__ = ("allowed", "pushing", "reading", "told")
+
+    def __init__(self, told: int, allowed: TokenBucket) -> None:
+        #: The version of our state that it knows, or will when it asks.
+        self.told = told
+        #: How often it is listened to.
+        self.allowed = allowed
+        self.pushing = False
+        #: Its push that is being read.
+        self.reading: trio.CancelScope | None = None
 
 
 class Push:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -40,14 +39,16 @@ from p2p.wire.messages import IdentifyMessage
 IDENTIFY: Final = ProtocolId("/ipfs/id/1.0.0")
 
 
-@dataclass(slots=True)
 class _Asked:
     """The exchange on one connection."""
 
-    begun: bool = False
-    done: trio.Event = field(default_factory=trio.Event)
-    answer: Identification | None = None
-    failure: str = "the connection is over"
+    __slots__ = ("answer", "begun", "done", "failure")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.done = trio.Event()
+        self.answer: Identification | None = None
+        self.failure = "the connection is over"
 
 
 class Identify:
