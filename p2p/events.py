@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 
 
 class Event:
-    """Something happened."""
+    """Something happened. No dataclass, so that subclasses may be made by ``dataclass(frozen=True)`` or by ``frozen``."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__qualname__}()"
 
 
 @frozen
