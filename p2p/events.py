@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Event:
-    """Something happened. No dataclass, so that subclasses may be made by ``dataclass(frozen=True)`` or by ``frozen``."""
+    """Something happened. No dataclass, so that subclasses may be ``dataclass(frozen=True)`` or ``frozen``."""
 
     __slots__ = ()
 
