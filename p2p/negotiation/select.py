@@ -25,9 +25,12 @@ class RawHandshake:
     """A raw stream while a connection is made of it; a :class:`p2p.abc.HandshakeStream`.
 
     Reads only when more is needed than it has, so it never holds more than what was asked for and 64 KiB. Its
-    methods are checkpoints, have no deadlines of their own, and raise ``trio.BrokenResourceError`` when the
-    raw stream does. One task uses it. Cancelled: the raw stream can only be closed, as nobody knows how much
-    of a message went out.
+    methods have no deadlines of their own, and raise ``trio.BrokenResourceError`` when the raw stream does. One task
+    uses it. Cancelled: the raw stream can only be closed, as nobody knows how much of a message went out.
+
+    They are checkpoints where they wait, and only there: unlike a stream's user, a handshake cannot go on for long
+    without waiting for the remote, and a pass of the scheduler for each of its steps is what a connection would
+    mostly cost.
     """
 
     __slots__ = ("_held", "_outstanding", "_raw", "_received")
@@ -57,7 +60,6 @@ class RawHandshake:
 
     async def write(self, data: bytes) -> None:
         """Hand what was held, and then ``data``, to the raw stream, all of it and in one piece if it fits."""
-        await trio.lowlevel.checkpoint()
         out = memoryview(bytes(self._held) + data)
         self._held.clear()
         while out:
@@ -85,7 +87,7 @@ class RawHandshake:
         return unsent
 
     async def negotiate(self, machine: Dialer | Responder) -> None:
-        """Run ``machine`` to its end; what follows stays for the next read.
+        """Run ``machine`` to its end; what follows stays for the next read. Its last words are held.
 
         Raises ``NoCommonProtocol``, ``RemoteProtocolError``, and ``NegotiationError`` when the remote ends
         first.
@@ -93,9 +95,7 @@ class RawHandshake:
         while True:
             taken = machine.receive_data(self._received)
             del self._received[:taken]
-            out = machine.data_to_send()
-            if out:
-                await self.write(out)
+            self.hold(machine.data_to_send())
             if machine.done:
                 return
             if not await self._receive():
@@ -108,8 +108,6 @@ class RawHandshake:
 
     async def _read(self, n: int) -> None:
         """Wait until ``n`` bytes are there."""
-        if len(self._received) >= n:
-            await trio.lowlevel.checkpoint()
         while len(self._received) < n:  # nothing is received while an answer is outstanding
             if not await self._receive():
                 raise HandshakeFailed("the remote ended in the middle of the handshake")
@@ -146,7 +144,6 @@ async def propose(
     dialer = Dialer(protocols, lazy=lazy, limits=limits)
     if lazy:
         raw.expect(dialer)
-        await trio.lowlevel.checkpoint()
     else:
         await raw.negotiate(dialer)
     assert dialer.agreed is not None
@@ -161,7 +158,7 @@ async def respond(
 ) -> ProtocolId:
     """Negotiate as the responder, with what :class:`p2p.negotiation.multistream.Responder` takes.
 
-    Returns once the last answer went out. Raises as :meth:`RawHandshake.negotiate` does.
+    The last answer is held: it leaves with what is written next. Raises as :meth:`RawHandshake.negotiate` does.
     """
     responder = Responder(supports, protocols, limits)
     await raw.negotiate(responder)

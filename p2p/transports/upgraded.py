@@ -196,6 +196,7 @@ class Upgraded:
         muxer = await respond(
             inner, self._muxers.__contains__, lambda: tuple(self._muxers), limits=self._limits.negotiation
         )
+        await inner.write(b"")  # what it holds belongs inside, and nothing else is written there
         return self._connection(
             raw, sealed.rest_of(secured), Role.RESPONDER, muxer, memory, opened=inner.take_leftover()
         )

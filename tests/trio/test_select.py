@@ -220,18 +220,38 @@ async def test_handshakes_side_by_side_share_a_buffer_and_mix_nothing(autojump_c
             nursery.start_soon(serve, responder, bytes((i,)))
 
 
-async def test_every_method_is_a_checkpoint(autojump_clock: trio.abc.Clock) -> None:
-    dialer, _, _, far = handshakes()
+async def test_only_what_waits_is_a_checkpoint(autojump_clock: trio.abc.Clock) -> None:
+    dialer, _, _, far = handshakes(buffer=64)
     far.try_send(memoryview(b"x" * 10))
-    await dialer.read_exactly(1)
     with trio.testing.assert_checkpoints():
         await dialer.read_exactly(1)
-    with trio.testing.assert_checkpoints():
+    with trio.testing.assert_no_checkpoints():
+        await dialer.read_exactly(1)
         await dialer.read_some()
-    with trio.testing.assert_checkpoints():
-        await dialer.write(b"x")
-    with trio.testing.assert_checkpoints():
+        await dialer.write(b"x" * 64)
         await propose(dialer, [NOISE], lazy=True)
+    with trio.move_on_after(1) as scope, trio.testing.assert_checkpoints():
+        await dialer.write(b"x")
+    assert scope.cancelled_caught
+
+
+async def test_the_last_answer_leaves_with_what_is_written_next(autojump_clock: trio.abc.Clock) -> None:
+    _, responder, far, _ = handshakes()
+    far.try_send(memoryview(HEADER + b"\x07/noise\nquestion"))
+    await answer(responder, NOISE)
+    assert await responder.read_exactly(8) == b"question"
+    await responder.write(b"answer")
+    assert await received(far) == HEADER + b"\x07/noise\nanswer"
+
+
+async def test_a_remote_that_waits_for_the_last_answer_gets_it(autojump_clock: trio.abc.Clock) -> None:
+    _, responder, far, _ = handshakes()
+    far.try_send(memoryview(HEADER + b"\x07/noise\n"))
+    await answer(responder, NOISE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(responder.read_exactly, 8)
+        assert await received(far) == HEADER + b"\x07/noise\n"
+        far.try_send(memoryview(b"question"))
 
 
 @pytest.mark.parametrize("lazy", [False, True])
