@@ -204,8 +204,11 @@ class Host:
         Raises ``DialError`` (with the reason for each address), ``ResourceLimitExceeded``, ``InvalidAddress`` and
         ``InvalidPeerId``. Cancelled: nothing is left, unless another task dials the same peer.
         """
-        await trio.lowlevel.checkpoint()
-        return await self._connection(*_target(peer), allow_limited=True)
+        who, addrs = _target(peer)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if who is not None and self._connections.best(who, allow_limited=True) is not None:
+            await trio.lowlevel.checkpoint()  # making one waits, and is a checkpoint by itself
+        return await self._connection(who, addrs, allow_limited=True)
 
     async def open_stream(
         self, peer: PeerId | Multiaddr | str, *protocols: str, allow_limited: bool = False

@@ -140,6 +140,7 @@ async def test_changes_during_a_push_are_exactly_one_more(autojump_clock: Clock)
 
     async def held(host: HostView, stream: Stream) -> None:
         await tell(host, stream)
+        await stream.send_eof()
         await go_on.wait()  # as if the peer gave no credit
 
     async with pushing_to(pushed, alice) as hosts:

@@ -57,8 +57,8 @@ class _Peer:
 class Push:
     """Both sides of ``/ipfs/id/push/1.0.0`` for one host at a time.
 
-    ``tell`` says on a stream how this host is, to the end, and calls :meth:`telling` as it looks; ``learn`` takes
-    in what a peer said.
+    ``tell`` says on a stream how this host is, and calls :meth:`telling` as it looks; closing the stream is the end
+    of it. ``learn`` takes in what a peer said.
     """
 
     def __init__(

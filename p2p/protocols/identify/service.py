@@ -204,10 +204,13 @@ class Identify:
                 stream.reset()
 
     async def _tell(self, host: HostView, stream: Stream) -> None:
+        """Say how ``host`` is; the end of it is said by whoever closes ``stream``, which then is one packet."""
         self._push.telling(host, stream.connection.remote_peer)
         parts = split(self._describe(host, stream.connection), host.limits.identify)
-        await stream.send_all(b"".join(map(encode_frame, parts)))
-        await stream.send_eof()
+        message = memoryview(b"".join(map(encode_frame, parts)))
+        taken = stream.send_nowait(message)
+        if taken < len(message):  # nearly always there is room for all of it
+            await stream.send_all(message[taken:])
 
     def _describe(self, host: HostView, connection: Connection) -> IdentifyMessage:
         told = [addr for addr in host.addrs if worth_telling(addr, connection.remote_addr)]
