@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import trio
-
 from p2p.abc import ProtocolId, RawStream
 from p2p.errors import HandshakeFailed, LocalProtocolError, NegotiationError
 from p2p.limits import NegotiationLimits
