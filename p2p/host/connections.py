@@ -8,8 +8,9 @@ counted. ``Cancelled`` and ``KeyboardInterrupt`` pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from types import MappingProxyType
+from contextlib import AbstractContextManager
+from types import MappingProxyType, TracebackType
+from typing import Self
 
 import trio
 
@@ -29,28 +30,37 @@ from p2p.wire.addresses import Multiaddr, leading_ip, protocols
 _EXPECTED = (P2PError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
-class Outcome:
-    """How a contained piece of work ended."""
+class Contained:
+    """The wall, around a ``with`` block: no ``Exception`` passes, all are counted, told and left in ``error``.
 
-    __slots__ = ("error",)
+    A class and no generator, since every connection lives inside of one.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_doing", "_log", "error")
+
+    def __init__(self, log: RemoteLog, doing: str) -> None:
+        self._log = log
+        self._doing = doing
         self.error: Exception | None = None
 
+    def __enter__(self) -> Self:
+        return self
 
-@contextmanager
-def contain(log: RemoteLog, doing: str) -> Iterator[Outcome]:
-    """The wall: no ``Exception`` passes, all are counted, told and left in the outcome."""
-    outcome = Outcome()
-    try:
-        yield outcome
-    except* Exception as group:
-        outcome.error = as_raised(group)
-        expected, bugs = group.split(_is_expected)
-        if expected is not None:
-            log.quiet(doing, first_of(expected))
-        if bugs is not None:
-            log.loud(doing, as_raised(bugs))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception | BaseExceptionGroup):
+            return False
+        try:
+            raise error
+        except* Exception as group:
+            self.error = as_raised(group)
+            expected, bugs = group.split(_is_expected)
+            if expected is not None:
+                self._log.quiet(self._doing, first_of(expected))
+            if bugs is not None:
+                self._log.loud(self._doing, as_raised(bugs))
+        return True
 
 
 def _is_expected(error: BaseException) -> bool:
@@ -166,12 +176,13 @@ class Connections:
         self,
         connection: Connection,
         scope: ConnectionScope,
-        started: Callable[[Connection], None] | None = None,
+        started: Callable[[Connection | None], None] | None = None,
     ) -> None:
         """The rest of the task that made ``connection``: it is in ``by_peer`` exactly while its pump runs.
 
-        Calls ``started(connection)`` once it is. Every scope that made the connection must be closed
-        by now. After its end its handlers are given ``limits.shutdown_grace``.
+        Calls ``started(connection)`` once it is, or ``started(None)`` should it never be, and lets go of it. Every
+        scope that made the connection must be closed by now. After its end its handlers are given
+        ``limits.shutdown_grace``.
         """
         reason = "closed"
         log = self._reports.log(str(connection.remote_peer))
@@ -179,11 +190,12 @@ class Connections:
         try:
             async with trio.open_nursery() as handlers:
                 router = self._routers[connection] = self._serving.router(handlers, log, scope)
-                with contain(log, "connection") as outcome:
+                with Contained(log, "connection") as outcome:
                     try:
                         self._add(connection)
                         if started is not None:
                             started(connection)
+                            started = None
                         await connection.run(router)
                     finally:
                         self._remove(connection)
@@ -195,6 +207,8 @@ class Connections:
             self._tasks -= 1
             self._routers.pop(connection, None)
             self._changed.unpark_all()
+            if started is not None:
+                started(None)
 
     async def drain(self) -> None:
         """Say goodbye to all and wait ``limits.shutdown_grace``, at most, for them to end."""

@@ -17,7 +17,7 @@ import trio
 
 from p2p.abc import Connection, PeerRouting, Transport
 from p2p.errors import AllAttemptsFailed, Denied, DialError, InvalidAddress, NoAddresses
-from p2p.host.connections import Connections, contain, network_ip, takes_descriptor
+from p2p.host.connections import Connections, Contained, network_ip, takes_descriptor
 from p2p.host.reports import RemoteLog, Reports
 from p2p.host.sockets import Sockets
 from p2p.identity import PeerId
@@ -110,26 +110,30 @@ class Dialing:
         return flight
 
     async def _fly(self, key: PeerId | Multiaddr, flight: Flight) -> None:
-        """The task: first the flight, then the connection."""
-        taken_over = False
-        try:
-            with flight.scope:
-                flight.scope.deadline = trio.current_time() + self._limits.dial
-                await flight.fly(None if self._routing is None else self._routing.find_peer)
-            flight.landed()
-            # From here to the entry in the table nothing waits, so nobody can leave in between.
-            self._forget(key, flight)
-            connection = flight.winner
-            if connection is not None and flight.waiters and not flight.shut_down:
-                taken_over = True
-                self._remember(connection.remote_peer, flight)
-                await self._connections.run(connection, flight.resources, flight.started)
-        finally:
-            self._forget(key, flight)
-            if flight.winner is not None and not taken_over:
-                await trio.aclose_forcefully(flight.winner)
-            flight.resources.close()
-            flight.done.set()
+        """The task: first the flight, then the connection, for as long as which nothing is kept of the flight."""
+        with flight.resources as resources:
+            living = None
+            try:
+                with flight.scope:
+                    flight.scope.deadline = trio.current_time() + self._limits.dial
+                    await flight.fly(None if self._routing is None else self._routing.find_peer)
+                flight.landed()
+                # From here to the entry in the table nothing waits, so nobody can leave in between.
+                self._forget(key, flight)
+                connection = flight.winner
+                if connection is not None and flight.waiters and not flight.shut_down:
+                    self._remember(connection.remote_peer, flight)
+                    living = self._connections.run(connection, resources, flight.started)
+            finally:
+                self._forget(key, flight)
+                if living is None:
+                    if flight.winner is not None:
+                        await trio.aclose_forcefully(flight.winner)
+                    resources.close()
+                    flight.started(None)
+            del key, flight, connection
+            if living is not None:
+                await living
 
     def _remember(self, peer: PeerId, flight: Flight) -> None:
         if flight.address is not None:
@@ -188,8 +192,8 @@ class Flight:
         """How many wait now. Who was cancelled does not count, even if that is news to him still."""
         return self.done.statistics().tasks_waiting
 
-    def started(self, connection: Connection) -> None:
-        """The winner is the host's now: hand it to those who wait."""
+    def started(self, connection: Connection | None) -> None:
+        """The winner is the host's now: hand it to those who wait. None: there is none."""
         self.connection = connection
         self.done.set()
 
@@ -257,7 +261,7 @@ class Flight:
 
     async def _find(self, find: Find, peer: PeerId) -> None:
         try:
-            with contain(self._log, "routing") as outcome:
+            with Contained(self._log, "routing") as outcome:
                 self.add(await find(peer), direct=self.direct)
             if outcome.error is not None:
                 self._attempts.append(("routing", outcome.error))
@@ -269,7 +273,7 @@ class Flight:
             held.callback(self._task_ends)
             connection: Connection | None = None
             socket: Attempt | None = None
-            with contain(self._log, "dial") as outcome:
+            with Contained(self._log, "dial") as outcome:
                 if takes_descriptor(addr):
                     socket = await held.enter_async_context(self._sockets.one(self.resources))
                 with trio.move_on_after(self._limits.dial_address):

@@ -15,7 +15,7 @@ import trio
 
 from p2p.abc import Connection, Incoming, Listener, Transport
 from p2p.errors import InvalidAddress, ListenError, P2PError, ResourceLimitExceeded
-from p2p.host.connections import Connections, contain, network_ip, takes_descriptor
+from p2p.host.connections import Connections, Contained, network_ip, takes_descriptor
 from p2p.host.reports import Reports
 from p2p.limits import Limits
 from p2p.resources.resources import Resources
@@ -102,7 +102,7 @@ class Accepting:
         taken_over = False
         with scope:
             try:
-                with contain(self._strangers, "upgrade") as outcome:
+                with Contained(self._strangers, "upgrade") as outcome:
                     if not scope.closed:  # nor has it made room before it began
                         with upgrading:
                             connection = await incoming.upgrade(memory=scope)
@@ -112,8 +112,10 @@ class Accepting:
                     self._connections.admit(connection, scope)
                 if connection is not None and outcome.error is None:
                     taken_over = True
-                    await self._connections.run(connection, scope)
             finally:
                 self._pending.pop(upgrading, None)
                 if not taken_over:
                     await trio.aclose_forcefully(incoming if connection is None else connection)
+            del incoming, upgrading, outcome  # a connection may live long
+            if taken_over and connection is not None:
+                await self._connections.run(connection, scope)

@@ -59,6 +59,8 @@ class Reports:
 class RemoteLog:
     """Lines about one remote, ``limits.log_rate`` per second at most."""
 
+    __slots__ = ("_bucket", "_counts", "_limits", "_reports", "name")
+
     def __init__(self, name: str, reports: Reports, limits: Limits) -> None:
         self.name = name
         self._reports = reports

@@ -91,6 +91,8 @@ class Serving:
 class Router:
     """The :class:`p2p.abc.StreamRouter` of one connection, and the account of its streams."""
 
+    __slots__ = ("_nursery", "_scope", "_scopes", "_serving", "log")
+
     def __init__(
         self, serving: Serving, nursery: trio.Nursery, log: RemoteLog, scope: ConnectionScope
     ) -> None:

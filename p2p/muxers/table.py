@@ -20,9 +20,8 @@ class StreamTable(Generic[S]):
     """Live streams by key, and what outlives them: resets the remote need not be told again."""
 
     __slots__ = (
+        "_bounds",
         "_budget",
-        "_linger",
-        "_max_inbound",
         "_memory",
         "_per_stream",
         "_queue",
@@ -33,15 +32,15 @@ class StreamTable(Generic[S]):
     )
 
     def __init__(
-        self, limits: MuxerLimits, queue: SendQueue[S], now: float, memory: MemoryGrant, per_stream: int
+        self, limits: MuxerLimits, queue: SendQueue[S], memory: MemoryGrant, per_stream: int
     ) -> None:
         """``per_stream`` bytes of ``memory`` are what each stream may receive at first."""
         self._queue = queue
         self._memory = memory
         self._per_stream = per_stream
-        self._max_inbound = limits.max_inbound_streams
-        self._linger = limits.closed_linger
-        self._budget = TokenBucket(limits.reset_rate, limits.reset_burst, now)
+        self._bounds = limits
+        #: Of resets; None until the first.
+        self._budget: TokenBucket | None = None
         self.live: dict[int, S] = {}
         #: Live streams that the remote opened.
         self.inbound = 0
@@ -54,7 +53,7 @@ class StreamTable(Generic[S]):
 
     def make_room(self) -> bool:
         """Whether the remote may open one more; then the memory for it is reserved, and it is to be added."""
-        return self.inbound < self._max_inbound and self._memory.reserve(self._per_stream)
+        return self.inbound < self._bounds.max_inbound_streams and self._memory.reserve(self._per_stream)
 
     def require_room(self) -> None:
         """The same for one of ours. Raises ``ResourceLimitExceeded``."""
@@ -123,7 +122,7 @@ class StreamTable(Generic[S]):
 
     def linger(self, stream: S, now: float) -> None:
         """Give the remote a while to end a stream that was closed here."""
-        stream.linger_until = now + self._linger
+        stream.linger_until = now + self._bounds.closed_linger
         self.lingering[stream.key] = stream
 
     @property
@@ -144,6 +143,8 @@ class StreamTable(Generic[S]):
 
     def spend_reset(self, now: float) -> None:
         """The remote caused a reset; raises ``RemoteProtocolError`` when that is one too many."""
+        if self._budget is None:
+            self._budget = TokenBucket(self._bounds.reset_rate, self._bounds.reset_burst, now)
         if not self._budget.take(now):
             raise RemoteProtocolError("expected fewer streams refused, reset, or used after their end")
 

@@ -216,7 +216,7 @@ class ConnectionScope(Held):
         release((self._transient,), has)
         if socket is not None:
             socket.hand_over(self.system)
-        self._transient = None
+        self._transient = self._evict = None
         self.peer, self._known = peer, scope
         self.name = (peer,)
         self._surround()

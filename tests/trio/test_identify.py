@@ -332,6 +332,6 @@ async def test_lost_events_are_made_up_for(autojump_clock: Clock) -> None:
         bob._asked = {hosts.to_bob: gone}  # no connection of bob's, and alice was never asked
         hosts.bob.emit(EventsLost(1))
         await trio.testing.wait_all_tasks_blocked()
-        assert gone.done.is_set()
+        await gone.wait()
         assert list(bob._asked) == [hosts.to_alice]
         assert (await bob.wait_identified(hosts.to_alice)).peer_id == hosts.alice.peer_id

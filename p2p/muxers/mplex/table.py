@@ -19,7 +19,7 @@ class MplexTable(StreamTable[MplexStream]):
     __slots__ = ("_limits", "_next_id", "_patience", "_rationed", "_stalled_at", "overfull", "remote_ids")
 
     def __init__(self, limits: MplexLimits, outgoing: Outgoing, now: float, memory: MemoryGrant) -> None:
-        super().__init__(limits, outgoing, now, memory, limits.receive_buffer)
+        super().__init__(limits, outgoing, memory, limits.receive_buffer)
         self._limits = limits
         self._next_id = 0
         self.remote_ids = RemoteIds(0, limits.max_inbound_streams, step=1)

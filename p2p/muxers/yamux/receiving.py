@@ -37,6 +37,7 @@ from p2p.muxers.yamux.stream import YamuxStream
 from p2p.muxers.yamux.table import YamuxTable
 
 _DATA = Touched.DATA
+_NOBODY: list[YamuxStream] = []
 
 
 class Receiver:
@@ -123,6 +124,7 @@ class Receiver:
                 pos = self._take_body(data, pos, end)
         if pos < end:
             self._head = bytes(data[pos:])
+        self._touched = _NOBODY  # what is over need not live until more arrives
         return touched
 
     def _take_frame(self, kind: int, flags: int, stream_id: int, length: int, now: float) -> None:

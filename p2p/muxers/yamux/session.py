@@ -51,7 +51,7 @@ class YamuxSession(Bookkeeper[YamuxStream]):
         self._limits = limits
         self._keepalive = KeepAlive(limits, now)
         self._outgoing = Outgoing(limits, self._keepalive, memory)
-        self._table = YamuxTable(role, limits, self._outgoing, now, memory)
+        self._table = YamuxTable(role, limits, self._outgoing, memory)
         self._receiver = Receiver(limits, self._table, self._outgoing, self._keepalive)
         self._goodbye: int | None = None
         super().__init__(YamuxStream, self._table, self._outgoing)

@@ -28,10 +28,8 @@ class YamuxTable(StreamTable[YamuxStream]):
         "unacknowledged",
     )
 
-    def __init__(
-        self, role: Role, limits: YamuxLimits, outgoing: Outgoing, now: float, memory: MemoryGrant
-    ) -> None:
-        super().__init__(limits, outgoing, now, memory, limits.initial_window)
+    def __init__(self, role: Role, limits: YamuxLimits, outgoing: Outgoing, memory: MemoryGrant) -> None:
+        super().__init__(limits, outgoing, memory, limits.initial_window)
         self._limits = limits
         self._outgoing = outgoing
         # Yamux spec, "StreamID Field": the client, which is the dialer, uses odd ids.

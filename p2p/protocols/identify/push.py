@@ -44,11 +44,11 @@ class _Peer:
 
     __slots__ = ("allowed", "pushing", "reading", "told")
 
-    def __init__(self, told: int, allowed: TokenBucket) -> None:
+    def __init__(self, told: int) -> None:
         #: The version of our state that it knows, or will when it asks.
         self.told = told
-        #: How often it is listened to.
-        self.allowed = allowed
+        #: How often it is listened to; None until it says something.
+        self.allowed: TokenBucket | None = None
         self.pushing = False
         #: Its push that is being read.
         self.reading: trio.CancelScope | None = None
@@ -110,9 +110,7 @@ class Push:
         state = self._peers.get(peer)
         if state is None and peer in host.connections:
             self._look(host)
-            limits = host.limits.identify
-            allowed = TokenBucket(limits.push_rate, limits.push_burst, trio.current_time())
-            state = self._peers[peer] = _Peer(self._version, allowed)
+            state = self._peers[peer] = _Peer(self._version)
         return state
 
     def forget_the_gone(self, host: HostView) -> None:
@@ -171,6 +169,8 @@ class Push:
         if state.reading is not None:
             state.reading.cancel()
         limits = host.limits.identify
+        if state.allowed is None:
+            state.allowed = TokenBucket(limits.push_rate, limits.push_burst, trio.current_time())
         with trio.move_on_after(limits.timeout) as scope:
             state.reading = scope
             try:

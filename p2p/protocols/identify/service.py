@@ -42,13 +42,30 @@ IDENTIFY: Final = ProtocolId("/ipfs/id/1.0.0")
 class _Asked:
     """The exchange on one connection."""
 
-    __slots__ = ("answer", "begun", "done", "failure")
+    __slots__ = ("_awaited", "_over", "answer", "begun", "failure")
 
     def __init__(self) -> None:
         self.begun = False
-        self.done = trio.Event()
         self.answer: Identification | None = None
         self.failure = "the connection is over"
+        self._over = False
+        self._awaited: trio.Event | None = None  # made for who waits: this lives as long as the connection
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        if self._over:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._awaited is None:
+            self._awaited = trio.Event()
+        await self._awaited.wait()
+
+    def end(self) -> None:
+        """It is over. Idempotent."""
+        self._over = True
+        if self._awaited is not None:
+            self._awaited.set()
+            self._awaited = None
 
 
 class Identify:
@@ -107,7 +124,7 @@ class Identify:
             if self._host is None or connection not in self._host.connections.get(connection.remote_peer, ()):
                 raise P2PError(f"no connection to {connection.remote_peer} to be identified on")
             asked = self._asked[connection] = _Asked()  # its event is on the way
-        await asked.done.wait()
+        await asked.wait()
         if asked.answer is None:
             raise P2PError(f"{connection.remote_peer} did not identify itself: {asked.failure}")
         return asked.answer
@@ -133,7 +150,7 @@ class Identify:
     def _forget(self, connection: Connection) -> None:
         asked = self._asked.pop(connection, None)
         if asked is not None:
-            asked.done.set()
+            asked.end()
 
     async def _ask(self, host: HostView, connection: Connection, asked: _Asked) -> None:
         async def read(stream: Stream) -> None:
@@ -157,7 +174,7 @@ class Identify:
         except (P2PError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             asked.failure = str(error)  # of opening: the connection is over
         finally:
-            asked.done.set()
+            asked.end()
 
     def _learn(self, host: HostView, connection: Connection, answer: Identification) -> None:
         peer = answer.peer_id

@@ -8,6 +8,9 @@ Sources: libp2p specs, identify/README.md, RFC 0003; go-libp2p for the bounds.
 
 from __future__ import annotations
 
+from itertools import islice
+from sys import intern
+
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
 from p2p.frozen import frozen
@@ -96,7 +99,7 @@ class Exchange:
             addrs=addrs,
             signed_record=record,
             observed_addr=self._observed(message.observed_addr),
-            agent_version=printable(message.agent_version or "", self._limits.max_version),
+            agent_version=intern(printable(message.agent_version or "", self._limits.max_version)),
             protocol_version=printable(message.protocol_version or "", self._limits.max_version),
             refused=refused,
         )
@@ -120,7 +123,8 @@ class Exchange:
     def _protocols(self, names: tuple[str, ...]) -> tuple[ProtocolId, ...]:
         limits = self._limits
         fitting = dict.fromkeys(name for name in names if len(name.encode()) <= limits.max_protocol_name)
-        return tuple(map(ProtocolId, fitting))[: limits.max_protocols]
+        # Most peers say the same: interned, a name is there once, and for as long as somebody has it.
+        return tuple(ProtocolId(intern(name)) for name in islice(fitting, limits.max_protocols))
 
     def _observed(self, raw: bytes | None) -> Multiaddr | None:
         if raw is None:
