@@ -28,17 +28,17 @@ class WireLimits:
     max_address_parts: int = 16
     #: Addresses of which it is kept what was found out, and how long each is at most (bytes, or characters of text):
     #: those of some hundred peers, in a few MiB whatever peers send.
-    kept_addresses: int = 1024
+    kept_addresses: int = 256
     kept_address_size: int = 192
     #: What else needs not be read and judged again: texts of peer ids; public keys, of at most so many bytes each
     #: (Ed25519 and secp256k1), and the ids of all kinds; static keys of Noise with their signatures.
-    kept_peer_ids: int = 1024
-    kept_keys: int = 1024
+    kept_peer_ids: int = 256
+    kept_keys: int = 256
     kept_key_size: int = 42
-    kept_signatures: int = 1024
+    kept_signatures: int = 256
     #: Signed records that were good, and how long each is at most: one with eight addresses takes some 300 bytes, and
     #: what the longest ones hold, once read, is under 10 KiB.
-    kept_records: int = 512
+    kept_records: int = 128
     kept_record_size: int = 512
     #: Domain names in one address of a peer that are not plain ASCII, in bytes: checking takes up to 3 µs for each,
     #: and an answer to identify holds 64 addresses.

@@ -129,7 +129,7 @@ class Router:
             with scope:
                 await serve_behind_wall(handler, stream, self.log)
         finally:
-            del self._scopes[stream]
+            self._forget(stream)
             self._serving.running -= 1
 
     async def open_stream(
@@ -155,7 +155,8 @@ class Router:
                 scope.close()
 
     def ended(self, stream: Stream) -> None:
-        if stream.direction is Direction.OUTBOUND and (scope := self._scopes.pop(stream, None)) is not None:
+        if stream.direction is Direction.OUTBOUND and (scope := self._scopes.get(stream)) is not None:
+            self._forget(stream)
             scope.close()
 
     @contextmanager
@@ -170,6 +171,11 @@ class Router:
             yield
         finally:
             scope.discharge(amount)
+
+    def _forget(self, stream: Stream) -> None:
+        del self._scopes[stream]
+        if not self._scopes:
+            self._scopes.clear()  # an emptied dict keeps its table, as long as the connection lives
 
     def _charge(self, protocol: ProtocolId, *, inbound: bool) -> StreamScope:
         return self._scope.open_stream(

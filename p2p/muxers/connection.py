@@ -427,6 +427,8 @@ class MuxedConnection(Connection):
         self._negotiating.discard(stream)
         if self._fronts.pop(stream.books, None) is not None and self._router is not None:
             self._router.ended(stream)
+        if not self._fronts:
+            self._fronts.clear()  # an emptied dict keeps its table
 
     def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
         """The remote broke the rules: tell it, at the end if the socket takes nothing now; read nothing more."""

@@ -26,6 +26,8 @@ class Deadlines(Generic[T]):
     def discard(self, entry: T) -> None:
         """The entry is over in time, or was never here."""
         self._deadlines.pop(entry, None)
+        if not self._deadlines:
+            self._deadlines.clear()  # an emptied dict keeps its table
 
     def first(self) -> float:
         """The next deadline; infinite when there is none."""

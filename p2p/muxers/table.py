@@ -79,6 +79,10 @@ class StreamTable(Generic[S]):
         self._queue.forget(stream)
         if stream.inbound:
             self.inbound -= 1
+        if not self.live:
+            # An emptied dict keeps its table, until it is cleared: an idle connection would hold some of them.
+            self.live.clear()
+            self.lingering.clear()
         self.settle(stream)
 
     def settle(self, stream: S) -> None:

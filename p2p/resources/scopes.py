@@ -102,7 +102,10 @@ class StreamScope(Held):
                 self.discharge(((MEMORY, self.used[MEMORY]),))
             self.closed = True
             release_stream((self, *self.around), self._direction)
-            self._connection.streams.pop(self, None)
+            streams = self._connection.streams
+            streams.pop(self, None)
+            if not streams:
+                streams.clear()  # an emptied dict keeps its table, as long as the connection lives
 
 
 class ConnectionScope(Held):

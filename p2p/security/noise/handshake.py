@@ -221,9 +221,11 @@ class Handshake:
         if not key.verify_repeated(_SIGNED + self._state.rs.public_bytes, said.identity_sig):
             raise HandshakeFailed("the remote's identity key did not sign its Noise static key")
         peer = PeerId.from_public_key(key)
-        if self._expected_peer is not None and peer != self._expected_peer:
+        if self._expected_peer is None:
+            return key, peer, said.stream_muxers
+        if peer != self._expected_peer:
             raise PeerIdMismatch(self._expected_peer, peer)
-        return key, peer, said.stream_muxers
+        return key, self._expected_peer, said.stream_muxers  # the same, and known to others already
 
     def _early_muxer(self, offered: Sequence[str]) -> ProtocolId | None:
         """The first of the dialer's list that the responder has too."""
