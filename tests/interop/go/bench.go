@@ -39,13 +39,15 @@ type way struct {
 // bench serves the benchmarks' protocols on a host, and executes their commands.
 type bench struct {
 	peer    *peer
-	another func() (host.Host, error)
+	another func(listen ...string) (host.Host, error)
 
-	mu    sync.Mutex
-	crowd []way
+	mu        sync.Mutex
+	crowd     []way
+	pinging   []network.Stream // on each connection of the crowd, once they ping
+	listening []host.Host      // others', of whose connections nothing is known here
 }
 
-func newBench(p *peer, another func() (host.Host, error)) *bench {
+func newBench(p *peer, another func(listen ...string) (host.Host, error)) *bench {
 	p.host.SetStreamHandler(benchSink, func(s network.Stream) {
 		n, err := io.Copy(io.Discard, s)
 		if err == nil {
@@ -53,24 +55,26 @@ func newBench(p *peer, another func() (host.Host, error)) *bench {
 		}
 		end(s, err)
 	})
-	p.host.SetStreamHandler(benchAnswer, func(s network.Stream) {
-		var small [smallSize]byte
-		for {
-			_, err := io.ReadFull(s, small[:])
-			if err == nil {
-				_, err = s.Write(small[:])
-			}
-			if errors.Is(err, io.EOF) {
-				s.Close()
-				return
-			}
-			if err != nil {
-				end(s, err)
-				return
-			}
-		}
-	})
+	p.host.SetStreamHandler(benchAnswer, answerSmall)
 	return &bench{peer: p, another: another}
+}
+
+func answerSmall(s network.Stream) {
+	var small [smallSize]byte
+	for {
+		_, err := io.ReadFull(s, small[:])
+		if err == nil {
+			_, err = s.Write(small[:])
+		}
+		if errors.Is(err, io.EOF) {
+			s.Close()
+			return
+		}
+		if err != nil {
+			end(s, err)
+			return
+		}
+	}
 }
 
 func end(s network.Stream, err error) {
@@ -95,10 +99,18 @@ func (b *bench) execute(ctx context.Context, r request) (answer, error, bool) {
 		result, err = b.requests(ctx, r)
 	case "bench_round_trips":
 		result, err = b.roundTrips(ctx, r)
+	case "bench_beside":
+		result, err = b.beside(ctx, r)
+	case "bench_pings":
+		result, err = b.pings(ctx, r)
 	case "bench_handshakes":
 		result, err = b.handshakes(ctx, r)
 	case "bench_crowd":
 		result, err = b.gather(ctx, r)
+	case "bench_listening_crowd":
+		result, err = b.gatherListening(r)
+	case "bench_dials":
+		err = b.dialAll(ctx, r)
 	case "bench_disperse":
 		err = b.disperse()
 	default:
@@ -141,6 +153,11 @@ func (w way) pour(ctx context.Context, n int64, data []byte) error {
 		}
 		left -= int64(wrote)
 	}
+	return finish(s, n)
+}
+
+// finish closes the side that wrote n bytes, and reads the sink's count of them.
+func finish(s network.Stream, n int64) error {
 	if err := s.CloseWrite(); err != nil {
 		return err
 	}
@@ -269,6 +286,99 @@ func (b *bench) roundTrips(ctx context.Context, r request) (answer, error) {
 	return answer{"micros": time.Since(begin).Microseconds(), "samples": samples}, nil
 }
 
+// beside asks and is answered on one stream while bulk goes on on another.
+func (b *bench) beside(ctx context.Context, r request) (answer, error) {
+	w, err := b.way(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	asking, err := w.host.NewStream(ctx, w.remote, benchAnswer)
+	if err != nil {
+		return nil, err
+	}
+	defer asking.Reset() // nothing, after Close
+	var small [smallSize]byte
+	if err := askOn(asking, small[:]); err != nil {
+		return nil, err
+	}
+	bulk, err := w.host.NewStream(ctx, w.remote, benchSink)
+	if err != nil {
+		return nil, err
+	}
+	defer bulk.Reset()
+	saturated, done := make(chan struct{}), make(chan error, 1)
+	samples := []int64{}
+	go func() {
+		<-saturated
+		for until := time.Now().Add(time.Duration(r.Millis) * time.Millisecond); time.Now().Before(until); {
+			asked := time.Now()
+			if err := askOn(asking, small[:]); err != nil {
+				done <- err
+				return
+			}
+			samples = append(samples, time.Since(asked).Microseconds())
+			time.Sleep(time.Duration(r.Pause) * time.Millisecond)
+		}
+		done <- asking.Close()
+	}()
+	data := make([]byte, r.Write)
+	rand.Read(data)
+	var sent int64
+	for begin := time.Now(); ; {
+		n, err := bulk.Write(data)
+		if err != nil {
+			return nil, err
+		}
+		before := sent
+		sent += int64(n)
+		if before < r.Bytes && sent >= r.Bytes {
+			close(saturated)
+		}
+		select {
+		case err = <-done:
+			if err == nil {
+				err = finish(bulk, sent)
+			}
+			return answer{"micros": time.Since(begin).Microseconds(), "bytes": sent, "samples": samples}, err
+		default:
+		}
+	}
+}
+
+// pings has each connection of the crowd ask at its own moment of each period, on a stream that stays open.
+func (b *bench) pings(ctx context.Context, r request) (answer, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var small [smallSize]byte
+	for _, w := range b.crowd[len(b.pinging):] {
+		s, err := w.host.NewStream(ctx, w.remote, benchAnswer)
+		if err == nil {
+			err = askOn(s, small[:])
+		}
+		if err != nil {
+			return nil, err
+		}
+		b.pinging = append(b.pinging, s)
+	}
+	period := time.Duration(r.Period) * time.Millisecond
+	samples := make([]int64, len(b.pinging)*r.Count)
+	begin := time.Now()
+	err := together(len(b.pinging), func(i int) error {
+		var small [smallSize]byte
+		first := begin.Add(period * time.Duration(i) / time.Duration(len(b.pinging)))
+		for turn := range r.Count {
+			time.Sleep(time.Until(first.Add(period * time.Duration(turn))))
+			asked := time.Now()
+			if err := askOn(b.pinging[i], small[:]); err != nil {
+				return err
+			}
+			samples[i*r.Count+turn] = time.Since(asked).Microseconds()
+		}
+		return nil
+	})
+	return answer{"micros": time.Since(begin).Microseconds(), "samples": samples}, err
+}
+
 func (b *bench) handshakes(ctx context.Context, r request) (answer, error) {
 	info, err := libp2ppeer.AddrInfoFromString(r.Addr)
 	if err != nil {
@@ -325,13 +435,48 @@ func (b *bench) gather(ctx context.Context, r request) (answer, error) {
 	return answer{"crowd": len(b.crowd)}, err
 }
 
+func (b *bench) gatherListening(r request) (answer, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	addrs := []string{}
+	for range r.Count {
+		h, err := b.another(r.Listen)
+		if err != nil {
+			return nil, err
+		}
+		h.SetStreamHandler(benchAnswer, answerSmall)
+		b.listening = append(b.listening, h)
+		addrs = append(addrs, fmt.Sprintf("%s/p2p/%s", h.Network().ListenAddresses()[0], h.ID()))
+	}
+	return answer{"addrs": addrs}, nil
+}
+
+func (b *bench) dialAll(ctx context.Context, r request) error {
+	dialing := make(chan struct{}, dialsAtOnce)
+	return together(len(r.Addrs), func(i int) error {
+		dialing <- struct{}{}
+		defer func() { <-dialing }()
+		info, err := libp2ppeer.AddrInfoFromString(r.Addrs[i])
+		if err != nil {
+			return badRequest("addrs: %w", err)
+		}
+		if err := b.peer.host.Connect(ctx, *info); err != nil {
+			return err
+		}
+		return way{b.peer.host, info.ID}.ask(ctx)
+	})
+}
+
 func (b *bench) disperse() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var errs []error
+	for _, h := range b.listening {
+		errs = append(errs, h.Close())
+	}
 	for _, w := range b.crowd {
 		errs = append(errs, w.host.Close())
 	}
-	b.crowd = nil
+	b.crowd, b.pinging, b.listening = nil, nil, nil
 	return errors.Join(errs...)
 }

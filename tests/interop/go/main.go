@@ -41,6 +41,11 @@ type request struct {
 	AtOnce    int              `json:"at_once"`
 	Crowd     bool             `json:"crowd"`
 	Settle    bool             `json:"settle"`
+	Listen    string           `json:"listen"`
+	Addrs     []string         `json:"addrs"`
+	Millis    int64            `json:"millis"`
+	Pause     int64            `json:"pause"`
+	Period    int64            `json:"period"`
 	Upload    uint64           `json:"upload"`
 	Download  uint64           `json:"download"`
 	Protocol  protocol.ID      `json:"protocol"`
@@ -119,7 +124,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	p.bench = newBench(p, func() (host.Host, error) { return newHost(*security, *muxer, nil) })
+	p.bench = newBench(p, func(listen ...string) (host.Host, error) {
+		return newHost(*security, *muxer, listen)
+	})
 
 	out := &lines{out: json.NewEncoder(os.Stdout)}
 	addrs := []string{}

@@ -1,5 +1,6 @@
 // The benchmark commands of the control contract (../README.md, "Benchmarks").
 import { randomBytes } from 'node:crypto'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -19,6 +20,8 @@ export class Bench {
   #node
   #another
   #crowd = [] // of nodes, and their connections
+  #pinging = [] // a stream on each of these, once they ping, and its answers
+  #listening = [] // nodes that others dial
 
   constructor (node, another) {
     this.#node = node
@@ -27,8 +30,7 @@ export class Bench {
 
   async serve () {
     await this.#node.handle(SINK, (stream) => { sink(stream).catch(complain) }, MANY)
-    // What comes in pieces of 32 bytes goes back in them.
-    await this.#node.handle(ANSWER, (stream) => { echo(stream).catch(complain) }, MANY)
+    await serveAnswers(this.#node)
   }
 
   /** The command's function, or undefined. */
@@ -38,8 +40,12 @@ export class Bench {
       bench_bulk: this.#bulk,
       bench_requests: this.#requests,
       bench_round_trips: this.#roundTrips,
+      bench_beside: this.#beside,
+      bench_pings: this.#pings,
       bench_handshakes: this.#handshakes,
       bench_crowd: this.#gather,
+      bench_listening_crowd: this.#gatherListening,
+      bench_dials: this.#dialAll,
       bench_disperse: this.#disperse
     }[name]?.bind(this)
   }
@@ -91,6 +97,70 @@ export class Bench {
     return { micros, samples }
   }
 
+  /** Asks and is answered on one stream while bulk goes on on another. */
+  async #beside ({ addr, bytes, write, millis, pause }, signal) {
+    const connection = await this.#node.dial(multiaddr(addr), { signal })
+    const asking = await connection.newStream(ANSWER, { signal, ...MANY })
+    const answers = new Answers(asking)
+    await askOn(asking, answers)
+    const bulk = await connection.newStream(SINK, { signal, ...MANY })
+    const counted = new Answers(bulk)
+    const data = new Uint8Array(randomBytes(write))
+    const saturated = Promise.withResolvers()
+    const samples = []
+    let done = false
+    const askAgainAndAgain = async () => {
+      await saturated.promise
+      for (const until = performance.now() + millis; performance.now() < until;) {
+        const asked = performance.now()
+        await askOn(asking, answers)
+        samples.push(microsSince(asked))
+        await setTimeout(pause)
+      }
+      done = true
+      await asking.close({ signal })
+    }
+    const begin = performance.now()
+    let sent = 0
+    const pourUntilDone = async () => {
+      while (!done) {
+        sent += data.byteLength
+        if (!bulk.send(data)) {
+          await bulk.onDrain({ signal })
+        }
+        await setImmediate() // others have their turn
+        if (sent >= bytes) {
+          saturated.resolve()
+        }
+      }
+      await finish(bulk, sent, counted, signal)
+    }
+    await Promise.all([askAgainAndAgain(), pourUntilDone()])
+    return { micros: microsSince(begin), bytes: sent, samples }
+  }
+
+  /** Each connection of the crowd asks at its own moment of each period, on a stream that stays open. */
+  async #pings ({ count, period }, signal) {
+    for (const { connection } of this.#crowd.slice(this.#pinging.length)) {
+      const stream = await connection.newStream(ANSWER, { signal, ...MANY })
+      const answers = new Answers(stream)
+      await askOn(stream, answers)
+      this.#pinging.push({ stream, answers })
+    }
+    const samples = []
+    const begin = performance.now()
+    await Promise.all(this.#pinging.map(async ({ stream, answers }, i) => {
+      for (let turn = 0; turn < count; turn++) {
+        const due = begin + period * (turn + i / this.#pinging.length)
+        await setTimeout(Math.max(due - performance.now(), 0))
+        const asked = performance.now()
+        await askOn(stream, answers)
+        samples.push(microsSince(asked))
+      }
+    }))
+    return { micros: microsSince(begin), samples }
+  }
+
   async #handshakes ({ addr, count }, signal) {
     await Promise.all(this.#node.getConnections().map((connection) => connection.close({ signal })))
     const [dialed, answered] = [[], []]
@@ -109,7 +179,7 @@ export class Bench {
     let left = count
     await Promise.all(Array.from({ length: DIALS_AT_ONCE }, async () => {
       while (left-- > 0) {
-        const node = await this.#another()
+        const node = await this.#another([])
         const connection = await node.dial(multiaddr(addr), { signal })
         this.#crowd.push({ node, connection })
         await ask(connection, signal)
@@ -118,10 +188,38 @@ export class Bench {
     return { crowd: this.#crowd.length }
   }
 
+  async #gatherListening ({ count, listen }) {
+    const addrs = []
+    for (let i = 0; i < count; i++) {
+      const node = await this.#another([listen])
+      await serveAnswers(node)
+      this.#listening.push(node)
+      addrs.push(`${node.getMultiaddrs()[0]}`)
+    }
+    return { addrs }
+  }
+
+  async #dialAll ({ addrs }, signal) {
+    const left = addrs.values()
+    await Promise.all(Array.from({ length: DIALS_AT_ONCE }, async () => {
+      for (const addr of left) {
+        await ask(await this.#node.dial(multiaddr(addr), { signal }), signal)
+      }
+    }))
+    return {}
+  }
+
   async #disperse () {
+    this.#pinging = []
+    await Promise.all(this.#listening.splice(0).map((node) => node.stop()))
     await Promise.all(this.#crowd.splice(0).map(({ node }) => node.stop()))
     return {}
   }
+}
+
+/** What comes in pieces of 32 bytes goes back in them. */
+async function serveAnswers (node) {
+  await node.handle(ANSWER, (stream) => { echo(stream).catch(complain) }, MANY)
 }
 
 async function usage ({ settle = false }) {
@@ -185,6 +283,11 @@ async function pour (connection, bytes, data, signal) {
       await stream.onDrain({ signal })
     }
   }
+  await finish(stream, bytes, answers, signal)
+}
+
+/** Closes a stream that bytes were written to, and reads the sink's count of them. */
+async function finish (stream, bytes, answers, signal) {
   const counted = answers.next(COUNT)
   await Promise.all([stream.close({ signal }), counted])
   const got = Number(Buffer.from(answers.last.subarray()).readBigUInt64BE())

@@ -50,7 +50,7 @@ const create = (listen, start) => createLibp2p({
 const node = await create(flags.listen, false)
 const tallies = new Tallies()
 await tallies.serve(node)
-const bench = new Bench(node, () => create([], true))
+const bench = new Bench(node, (listen) => create(listen, true))
 await bench.serve()
 const commands = new Commands(node, tallies, bench)
 await node.start()

@@ -57,14 +57,20 @@ class Bench:
         self._nursery = nursery
         self._make_host = make_host
         self._crowd: list[tuple[IHost, ID]] = []
+        #: A stream on each connection of the crowd, once they ping.
+        self._pinging: list[INetStream] = []
         self._dispersed = trio.Event()
         self._commands = {
             "bench_usage": self._usage,
             "bench_bulk": self._bulk,
             "bench_requests": self._requests,
             "bench_round_trips": self._round_trips,
+            "bench_beside": self._beside,
+            "bench_pings": self._pings,
             "bench_handshakes": self._handshakes,
             "bench_crowd": self._gather,
+            "bench_listening_crowd": self._gather_listening,
+            "bench_dials": self._dial_all,
             "bench_disperse": self._disperse,
         }
         host.set_stream_handler(SINK, sink)
@@ -135,6 +141,61 @@ class Bench:
         answer |= {"micros": _micros_since(begin), "samples": samples}
         await stream.close()
 
+    async def _beside(self, request: Request, answer: Answer) -> None:
+        """Small round trips beside bulk that goes on until they are done, on one connection."""
+        remote = await self._connect(request)
+        data = os.urandom(request["write"])
+        saturated, asked_enough = trio.Event(), trio.Event()
+        samples: list[int] = []
+        asking = await self._host.new_stream(remote, [ANSWER])
+        await _ask_on(asking)
+        bulk = await self._host.new_stream(remote, [SINK])
+
+        async def ask_again_and_again() -> None:
+            await saturated.wait()
+            until = trio.current_time() + request["millis"] / 1000
+            while trio.current_time() < until:
+                asked = perf_counter()
+                await _ask_on(asking)
+                samples.append(_micros_since(asked))
+                await trio.sleep(request["pause"] / 1000)
+            asked_enough.set()
+
+        sent = 0
+        begin = perf_counter()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_again_and_again)
+            while not asked_enough.is_set():
+                await bulk.write(data)
+                sent += len(data)
+                if sent >= request["bytes"]:
+                    saturated.set()
+        await _finish(bulk, sent)
+        await asking.close()
+        answer |= {"micros": _micros_since(begin), "bytes": sent, "samples": samples}
+
+    async def _pings(self, request: Request, answer: Answer) -> None:
+        """Each connection of the crowd asks at its own moment of each period; streams stay open for the next call."""
+        for host, remote in self._crowd[len(self._pinging) :]:
+            stream = await host.new_stream(remote, [ANSWER])
+            await _ask_on(stream)
+            self._pinging.append(stream)
+        period = request["period"] / 1000
+        samples: list[int] = []
+
+        async def ping(stream: INetStream, first: float) -> None:
+            for turn in range(request["count"]):
+                await trio.sleep_until(first + turn * period)
+                asked = perf_counter()
+                await _ask_on(stream)
+                samples.append(_micros_since(asked))
+
+        begin, now = perf_counter(), trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for i, stream in enumerate(self._pinging):
+                nursery.start_soon(ping, stream, now + period * i / len(self._pinging))
+        answer |= {"micros": _micros_since(begin), "samples": samples}
+
     async def _handshakes(self, request: Request, answer: Answer) -> None:
         remote = await self._connect(request)
         await self._host.disconnect(remote)
@@ -170,10 +231,34 @@ class Bench:
                 nursery.start_soon(one)
         answer["crowd"] = len(self._crowd)
 
+    async def _gather_listening(self, request: Request, answer: Answer) -> None:
+        dispersed = self._dispersed
+
+        async def live(*, task_status: trio.TaskStatus[str]) -> None:
+            host = self._make_host()
+            host.set_stream_handler(ANSWER, answer_small)
+            async with host.run([Multiaddr(request["listen"])]):
+                task_status.started(str(host.get_addrs()[0]))
+                await dispersed.wait()
+
+        answer["addrs"] = [await self._nursery.start(live) for _ in range(request["count"])]
+
+    async def _dial_all(self, request: Request, answer: Answer) -> None:
+        dialing = trio.CapacityLimiter(DIALS_AT_ONCE)
+
+        async def one(addr: str) -> None:
+            async with dialing:
+                await _ask(self._host, await self._connect({"addr": addr}))
+
+        async with trio.open_nursery() as nursery:
+            for addr in request["addrs"]:
+                nursery.start_soon(one, addr)
+
     async def _disperse(self, request: Request, answer: Answer) -> None:
         self._dispersed.set()
         self._dispersed = trio.Event()
         self._crowd.clear()
+        self._pinging.clear()
 
 
 async def _pour(stream: INetStream, size: int, write: int) -> None:
@@ -181,6 +266,10 @@ async def _pour(stream: INetStream, size: int, write: int) -> None:
     data = os.urandom(write)
     for begin in range(0, size, write):
         await stream.write(data if size - begin >= write else data[: size - begin])
+    await _finish(stream, size)
+
+
+async def _finish(stream: INetStream, size: int) -> None:
     await stream.close_write()
     got = int.from_bytes(await _read_exactly(stream, COUNT), "big")
     if got != size:

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::Multiaddr;
 use libp2p::swarm::{ConnectionId, Stream, StreamProtocol};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -27,6 +28,18 @@ pub const SERVED: [StreamProtocol; 2] = [SINK, ANSWER];
 type Way = (Node, ConnectionId);
 
 static CROWD: Mutex<Vec<Way>> = Mutex::new(vec![]);
+/// A stream on each connection of the crowd, once they ping.
+static PINGING: Mutex<Vec<Stream>> = Mutex::new(vec![]);
+/// Nodes that others dial.
+static LISTENING: Mutex<Vec<Node>> = Mutex::new(vec![]);
+
+fn pinging() -> std::sync::MutexGuard<'static, Vec<Stream>> {
+    PINGING.lock().expect("nobody panics with it")
+}
+
+fn listening() -> std::sync::MutexGuard<'static, Vec<Node>> {
+    LISTENING.lock().expect("nobody panics with it")
+}
 
 fn crowd() -> std::sync::MutexGuard<'static, Vec<Way>> {
     CROWD.lock().expect("nobody panics with it")
@@ -73,7 +86,13 @@ pub async fn execute(node: &Node, command: &str, request: &Request) -> Outcome {
         "bench_round_trips" => round_trips(node, request).await,
         "bench_handshakes" => handshakes(node, request).await,
         "bench_crowd" => gather(node, request).await,
+        "bench_beside" => beside(node, request).await,
+        "bench_pings" => pings(request).await,
+        "bench_listening_crowd" => gather_listening(node, request).await,
+        "bench_dials" => dial_all(node, request).await,
         "bench_disperse" => {
+            pinging().clear();
+            listening().clear();
             crowd().clear(); // a node ends with whoever holds it
             Ok(Value::Null)
         }
@@ -103,6 +122,11 @@ async fn pour((node, connection): Way, size: u64, write: usize) -> Result<(), Fa
         stream.write_all(&data[..n as usize]).await?;
         left -= n;
     }
+    finish(stream, size).await
+}
+
+/// Close a stream that `size` bytes were written to, and read the sink's count of them.
+async fn finish(mut stream: Stream, size: u64) -> Result<(), Failure> {
     stream.close().await?;
     let mut count = [0; 8];
     stream.read_exact(&mut count).await?;
@@ -196,6 +220,72 @@ async fn round_trips(node: &Node, request: &Request) -> Outcome {
     Ok(json!({ "micros": took, "samples": samples }))
 }
 
+/// Ask and be answered on one stream while bulk goes on on another.
+async fn beside(node: &Node, request: &Request) -> Outcome {
+    let connection = connect(node, request).await?;
+    let mut asking = node.open(connection, ANSWER).await?;
+    ask_on(&mut asking).await?;
+    let mut bulk = node.open(connection, SINK).await?;
+    let (saturated, until_saturated) = tokio::sync::oneshot::channel();
+    let patience = Duration::from_millis(request.number("millis", 0)?);
+    let pause = Duration::from_millis(request.number("pause", 0)?);
+    let asked_enough = tokio::spawn(async move {
+        until_saturated.await.map_err(|error| Failure::new("internal", error))?;
+        let (begin, mut samples) = (Instant::now(), vec![]);
+        while begin.elapsed() < patience {
+            let asked = Instant::now();
+            ask_on(&mut asking).await?;
+            samples.push(micros(asked));
+            tokio::time::sleep(pause).await;
+        }
+        asking.close().await?;
+        Ok::<_, Failure>(samples)
+    });
+    let data: Vec<u8> = (0..request.number("write", 1)?).map(|i| (i * 31) as u8).collect();
+    let (first, mut sent, mut saturated) = (request.number("bytes", 0)?, 0, Some(saturated));
+    let begin = Instant::now();
+    while !asked_enough.is_finished() {
+        bulk.write_all(&data).await?;
+        sent += data.len() as u64;
+        if sent >= first {
+            // Who asks may have failed: its end says so.
+            saturated.take().map(|saturated| saturated.send(()));
+        }
+    }
+    let samples = asked_enough.await.map_err(|error| Failure::new("internal", error))??;
+    finish(bulk, sent).await?;
+    Ok(json!({ "micros": micros(begin), "bytes": sent, "samples": samples }))
+}
+
+/// Each connection of the crowd asks at its own moment of each period, on a stream that stays open.
+async fn pings(request: &Request) -> Outcome {
+    let (count, period) = (request.number("count", 1)?, Duration::from_millis(request.number("period", 1)?));
+    let mut streams = std::mem::take(&mut *pinging());
+    let ways = crowd()[streams.len()..].to_vec();
+    for (node, connection) in ways {
+        let mut stream = node.open(connection, ANSWER).await?;
+        ask_on(&mut stream).await?;
+        streams.push(stream);
+    }
+    let (begin, all) = (Instant::now(), streams.len() as u32);
+    let pinged = together(streams.into_iter().enumerate().map(|(i, mut stream)| async move {
+        let mut samples = vec![];
+        for turn in 0..count {
+            let due = begin + period * turn as u32 + period * i as u32 / all;
+            tokio::time::sleep_until(due.into()).await;
+            let asked = Instant::now();
+            ask_on(&mut stream).await?;
+            samples.push(micros(asked));
+        }
+        Ok((stream, samples))
+    }))
+    .await?;
+    let took = micros(begin);
+    let (streams, samples): (Vec<_>, Vec<_>) = pinged.into_iter().unzip();
+    *pinging() = streams;
+    Ok(json!({ "micros": took, "samples": samples.concat() }))
+}
+
 async fn handshakes(node: &Node, request: &Request) -> Outcome {
     node.close_connections().await?;
     let (mut dialed, mut answered) = (vec![], vec![]);
@@ -229,4 +319,33 @@ async fn gather(node: &Node, request: &Request) -> Outcome {
     let mut crowd = crowd();
     crowd.extend(ways);
     Ok(json!({ "crowd": crowd.len() }))
+}
+
+async fn gather_listening(node: &Node, request: &Request) -> Outcome {
+    let listen: Multiaddr = request.text("listen")?.parse().map_err(Failure::bad_request)?;
+    let mut all = vec![];
+    for _ in 0..request.number("count", 1)? {
+        let (node, addrs) = node::start(&node.muxer, vec![listen.clone()])
+            .await
+            .map_err(|error| Failure::new("internal", error.to_string()))?;
+        listening().push(node);
+        all.extend(addrs.iter().map(ToString::to_string));
+    }
+    Ok(json!({ "addrs": all }))
+}
+
+async fn dial_all(node: &Node, request: &Request) -> Outcome {
+    let dialing = Arc::new(Semaphore::new(DIALS_AT_ONCE));
+    let mut dials = vec![];
+    for addr in request.texts("addrs")? {
+        let (addr, peer) = parse(addr)?;
+        let (node, dialing) = (node.clone(), dialing.clone());
+        dials.push(async move {
+            let _turn = dialing.acquire().await.map_err(|error| Failure::new("internal", error))?;
+            let connection = node.dial(peer, addr).await?;
+            ask(&(node, connection)).await
+        });
+    }
+    together(dials).await?;
+    Ok(Value::Null)
 }

@@ -33,6 +33,11 @@ impl Request {
         self.0[name].as_str().ok_or_else(|| Failure::bad_request(format!("{name}: no text")))
     }
 
+    pub fn texts(&self, name: &str) -> Result<Vec<&str>, Failure> {
+        let all = self.0[name].as_array().and_then(|all| all.iter().map(Value::as_str).collect());
+        all.ok_or_else(|| Failure::bad_request(format!("{name}: no list of texts")))
+    }
+
     pub fn number(&self, name: &str, default: u64) -> Result<u64, Failure> {
         match &self.0[name] {
             Value::Null => Ok(default),
