@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from p2p.abc import Role
 from p2p.identity import Identity
 from p2p.security.noise.channel import NoiseChannel
+from tests.machines.noise_peers import ALICE, BOB, handshake, run
 
 sizes = pytest.mark.parametrize("size", [64, 1024, 65_519])
 
@@ -29,6 +31,16 @@ def test_seal_and_open(benchmark: BenchmarkFixture, size: int) -> None:
 
     benchmark.extra_info["frames"] = 1
     benchmark(there)
+
+
+def test_handshake(benchmark: BenchmarkFixture) -> None:
+    """Both sides of one between peers that know each other, each with fresh ephemeral keys."""
+
+    def shake_hands() -> None:
+        run(handshake(ALICE, Role.DIALER, peer=BOB), handshake(BOB, Role.RESPONDER))
+
+    benchmark.extra_info["handshakes"] = 1
+    benchmark(shake_hands)
 
 
 def test_sign(benchmark: BenchmarkFixture) -> None:
