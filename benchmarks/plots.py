@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ COLOURS = {
 #: Write sizes of the works that differ in nothing else.
 BY_WRITE = {"bulk-1k": 1, "bulk-64k": 64, "bulk-1m": 1024}
 LATENCY = ("p5_micros", "p95_micros", "p99_micros")
+#: Works that tell these, what they are called, and how many microseconds their figure's unit has.
+LATENCIES = {"round-trip": ("nothing beside it", 1), "ping-beside-bulk": ("beside bulk", 1000)}
+TITLE = 46  # characters in a line of a title
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "p2p",  # the same record gives the same file
@@ -48,7 +52,7 @@ def draw(record: Json, into: Path) -> list[tuple[str, str]]:
             ("performance-writes.svg", "bulk by size of the writes", _by_write(works)),
             (
                 "performance-latency.svg",
-                "round trips on an open stream: 5th to 99th percentile",
+                "round trips on an open stream, alone and beside bulk: 5th to 99th percentile",
                 _latency(works),
             ),
         ):
@@ -64,7 +68,7 @@ def _medians(results: Mapping[str, Json]) -> dict[str, float]:
 
 
 def _works(record: Json) -> Figure | None:
-    works = [work for work in record["works"] if _medians(work["results"])]
+    works = [work for work in record["works"] if len(_medians(work["results"])) > 1]
     if not works:
         return None
     columns = 3
@@ -84,7 +88,8 @@ def _works(record: Json) -> Figure | None:
         )
         ax.bar_label(bars, [f" {short(medians[name])}" for name in names], fontsize=6)
         better = "" if work["higher_is_better"] else ", less is better"
-        ax.set_title(f"{work['title']}\n({work['unit']}{better})", fontsize=7, loc="left")
+        title = textwrap.fill(f"{work['title']} ({work['unit']}{better})", TITLE)
+        ax.set_title(title, fontsize=7, loc="left")
         ax.tick_params(labelsize=6)
         ax.set_xticks([])  # every bar says how long it is
         ax.spines["bottom"].set_visible(False)
@@ -121,21 +126,29 @@ def _by_write(works: Mapping[str, Mapping[str, Json]]) -> Figure | None:
 
 
 def _latency(works: Mapping[str, Mapping[str, Json]]) -> Figure | None:
-    results = {
-        name: result
-        for name, result in works.get("round-trip", {}).items()
-        if LATENCY[0] in result.get("extra", {})
-    }
-    names = [name for name in ORDER if name in results][::-1]
-    if not names:
+    panels = {work: _named(works.get(work, {})) for work in LATENCIES}
+    panels = {work: names for work, names in panels.items() if names}
+    if not panels:
         return None
-    figure, ax = pyplot.subplots(figsize=(5, 0.4 + 0.35 * len(names)), layout="constrained")
-    for row, name in enumerate(names):
-        low, high, highest = (results[name]["extra"][key] for key in LATENCY)
-        ax.plot([low, highest], [row, row], color=COLOURS[name], linewidth=1)
-        ax.plot([low, high], [row, row], color=COLOURS[name], linewidth=5, solid_capstyle="butt")
-        ax.plot([results[name]["median"]], [row], "|", color="black", markersize=9)
-    ax.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
-    ax.set_xscale("log")
-    ax.set_xlabel("µs: median, 5th to 95th percentile (thick), 99th (thin)")
+    most = max(map(len, panels.values()))
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(5 * len(panels), 0.6 + 0.35 * most), squeeze=False, layout="constrained"
+    )
+    for ax, (work, names) in zip(axes.flat, panels.items(), strict=True):
+        title, micros = LATENCIES[work]
+        for row, name in enumerate(names):
+            result = works[work][name]
+            low, high, highest = (result["extra"][key] for key in LATENCY)
+            ax.plot([low, highest], [row, row], color=COLOURS[name], linewidth=1)
+            ax.plot([low, high], [row, row], color=COLOURS[name], linewidth=5, solid_capstyle="butt")
+            ax.plot([result["median"] * micros], [row], "|", color="black", markersize=9)
+        ax.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
+        ax.set_xscale("log")
+        ax.set_title(title, fontsize=8, loc="left")
+        ax.set_xlabel("µs: median, 5th to 95th percentile (thick), 99th (thin)")
     return figure
+
+
+def _named(results: Mapping[str, Json]) -> list[str]:
+    """Those that tell percentiles, the first of the tables at the top."""
+    return [name for name in ORDER if LATENCY[0] in results.get(name, {}).get("extra", {})][::-1]

@@ -121,13 +121,9 @@ def _handshake(answer: Answer) -> Figure:
 
 
 def _beside(answer: Answer) -> Figure:
-    samples = answer["samples"]
-    extra = {
-        "p95": percentile(samples, 95) / 1000,
-        "bulk": answer["bytes"] / answer["micros"],
-        "samples": len(samples),
-    }
-    return Figure(statistics.median(samples) / 1000, len(samples), extra)
+    latency = _latency(answer)
+    more = {"p95": latency.extra["p95_micros"] / 1000, "bulk": answer["bytes"] / answer["micros"]}
+    return Figure(latency.value / 1000, latency.amount, {**latency.extra, **more, "samples": latency.amount})
 
 
 def _bulk(name: str, title: str, *, size: int, write: int, **more: Any) -> Work:
