@@ -428,7 +428,6 @@ def package_rules(modules: Mapping[str, Module]) -> dict[str, Rule]:
         "no import in a function": no_import_in_function,
         "purity": purity,
         "multiaddr has one site": import_site("multiaddr", "p2p.wire.addresses"),
-        "noiseprotocol has one site": import_site("noise", "p2p.security.noise"),
         "generated code stays in wire": generated_code_stays_in_wire,
         "refused imports": refused_imports,
         "file size": file_size,

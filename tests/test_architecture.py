@@ -75,7 +75,6 @@ BAD = {
         ("p2p.protocols.identify.codec", "import trio"),
     ],
     "multiaddr has one site": [("p2p.peerstore.memory", "from multiaddr import Multiaddr")],
-    "noiseprotocol has one site": [("p2p.host.host", "from noise.connection import NoiseConnection")],
     "generated code stays in wire": [
         ("p2p.identity.keys", "from p2p.wire.proto import keys_pb2"),
         ("p2p.identity.keys", "import p2p.wire.proto.keys_pb2"),

@@ -66,11 +66,11 @@ def waiting_for_readers(session: Any) -> bool:
 
 
 def sharing_nothing(exchange: Callable[..., bytes]) -> Callable[..., bytes]:
-    """A Diffie-Hellman that takes the secret everybody knows for one: ``ED25519.dh`` of noiseprotocol."""
+    """A Diffie-Hellman that takes the secret everybody knows for one: ``_shared`` of ``noise.xx``."""
 
-    def exchange_anything(dh: Any, private_key: Any, public_key: Any) -> bytes:
+    def exchange_anything(own: Any, remote: bytes) -> bytes:
         try:
-            return exchange(dh, private_key, public_key)
+            return exchange(own, remote)
         except ValueError:
             return bytes(32)
 

@@ -239,7 +239,7 @@ def test_any_payload_is_refused_or_skipped(role: Role, payload: bytes, behind: b
 
 def test_static_keys_are_fresh_unseen_and_not_copied() -> None:
     one, two = Noise(ALICE), Noise(ALICE)
-    publics = {noise._static._pair.public_bytes for noise in (one, two)}
+    publics = {noise._static._pair.public for noise in (one, two)}
     assert len(publics) == 2
     secret = one._static._pair.private.private_bytes_raw()
     for shown in (repr(one), repr(one._static), str(vars(one))):

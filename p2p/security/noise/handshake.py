@@ -1,8 +1,7 @@
 """The Noise XX handshake as libp2p has it: three messages, and in the last two who is speaking. PURE.
 
-Each message has its length in front, in two bytes. ``noiseprotocol`` keeps the transcript and derives the keys;
-everything around it is here, because it takes messages of any length and lets the exceptions of its parts out:
-the bounds, what a message must look like before it is given to it, and one class of errors.
+Each message has its length in front, in two bytes. ``xx.py`` keeps the transcript and derives the keys; what libp2p
+says in the messages is here, and the bounds, what a message must look like before it is read, and one class of errors.
 
 What a peer says is believed in this order: its static key, because the messages authenticate; its identity key,
 because it signed the static key; its peer id, because it is that of the identity key; and only then whom we
@@ -19,10 +18,6 @@ from typing import Final, NoReturn, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from noise.backends.default import noise_backend
-from noise.backends.default.keypairs import KeyPair25519
-from noise.exceptions import NoiseValueError
-from noise.noise_protocol import NoiseProtocol
 
 from p2p.abc import ProtocolId, Role
 from p2p.errors import HandshakeFailed, LocalProtocolError, PeerIdMismatch, RemoteProtocolError
@@ -30,15 +25,13 @@ from p2p.frozen import frozen
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import NoiseLimits
 from p2p.security.noise.channel import NoiseChannel
+from p2p.security.noise.xx import KEY, TAG, XX, KeyPair
 from p2p.wire.messages import NoisePayload, decode_noise_payload, encode_noise_payload
 
-_NAME: Final = b"Noise_XX_25519_ChaChaPoly_SHA256"
 _SIGNED: Final = b"noise-libp2p-static-key:"
 _PREFIX: Final = 2
-_KEY: Final = 32
-_TAG: Final = 16
 #: The least each message takes: its keys, with a tag where they are sealed, and the tag of its payload.
-_LEAST: Final = {1: _KEY, 2: _KEY + _KEY + _TAG + _TAG, 3: _KEY + _TAG + _TAG}
+_LEAST: Final = {1: KEY, 2: KEY + KEY + TAG + TAG, 3: KEY + TAG + TAG}
 
 _DEFAULT_LIMITS = NoiseLimits()
 
@@ -51,18 +44,23 @@ class StaticKey:
     static key lives as long as one process at the most, and is never shown, copied or written.
     """
 
-    __slots__ = ("_identity_key", "_pair", "_peer_id", "_signature")
+    __slots__ = ("_identity_key", "_pair", "_peer_id", "_said", "_signature")
 
     def __init__(self, identity: Identity, private_key: X25519PrivateKey) -> None:
         """``private_key`` is a fresh one. Signs, once for all handshakes."""
-        self._pair = _pair(private_key)
+        self._pair = KeyPair.of(private_key)
         self._peer_id = identity.peer_id
         self._identity_key = identity.public_key.to_protobuf()
-        self._signature = identity.sign(_SIGNED + private_key.public_key().public_bytes_raw())
+        self._signature = identity.sign(_SIGNED + self._pair.public)
+        self._said: tuple[tuple[ProtocolId, ...], bytes] = ((), b"")
 
-    def payload(self, muxers: Sequence[ProtocolId]) -> bytes:
-        """What message 2 or 3 says in its payload."""
-        return encode_noise_payload(NoisePayload(self._identity_key, self._signature, tuple(muxers)))
+    def payload(self, muxers: tuple[ProtocolId, ...]) -> bytes:
+        """What message 2 or 3 says in its payload: the same each time, of one host."""
+        known, payload = self._said
+        if not payload or known != muxers:
+            payload = encode_noise_payload(NoisePayload(self._identity_key, self._signature, muxers))
+            self._said = muxers, payload
+        return payload
 
     def __repr__(self) -> str:
         return f"<StaticKey of {self._peer_id!r}>"
@@ -90,8 +88,8 @@ class Handshake:
     """
 
     __slots__ = (
-        "_expected_peer", "_failed", "_limits", "_message", "_muxers", "_next", "_out", "_protocol", "_role",
-        "_size", "_state", "_static", "established",
+        "_expected_peer", "_failed", "_limits", "_message", "_muxers", "_next", "_out", "_role", "_size", "_static",
+        "_xx", "established",
     )  # fmt: skip
 
     def __init__(
@@ -117,14 +115,7 @@ class Handshake:
         self._expected_peer = expected_peer
         self._muxers = tuple(muxers)
         self._limits = limits
-        self._protocol = NoiseProtocol(_NAME, noise_backend)
-        self._protocol.initiator = role is Role.DIALER
-        self._protocol.prologue = prologue
-        self._protocol.keypairs["s"] = static._pair
-        self._protocol.keypairs["e"] = _pair(ephemeral)
-        self._protocol.initialise_handshake_state()
-        # Kept here: the protocol drops it with the last message, and the remote's static key is in it.
-        self._state = self._protocol.handshake_state
+        self._xx = XX(role, static._pair, KeyPair.of(ephemeral), prologue)
         self._message = bytearray()
         self._size = -1  # of the message under way; -1: its length is not complete
         self._out = bytearray()
@@ -174,7 +165,7 @@ class Handshake:
         if self._size < 0:
             size = int.from_bytes(part, "big")
             # Message 1 has no payload: nothing said there would be secret.
-            most = _KEY if self._next == 1 else self._limits.max_handshake_message
+            most = KEY if self._next == 1 else self._limits.max_handshake_message
             if not _LEAST[self._next] <= size <= most:
                 raise HandshakeFailed(
                     f"Noise message {self._next} of {size} bytes, expected {_LEAST[self._next]} to {most}"
@@ -189,22 +180,20 @@ class Handshake:
         remote_key, remote_peer, offered = self._verify(payload)
         if self._role is Role.DIALER:
             self._write_message(self._static.payload(self._muxers))
-        channel = NoiseChannel(self._protocol.cipher_state_encrypt.k, self._protocol.cipher_state_decrypt.k)
+        channel = NoiseChannel(*self._xx.split())
         self.established = Established(channel, remote_peer, remote_key, self._early_muxer(offered))
 
     def _read_message(self, message: bytes) -> bytes:
-        payload = bytearray()
         try:
-            self._state.read_message(message, payload)
-        except (InvalidTag, ValueError, NoiseValueError) as error:
+            payload = self._xx.read_message(message)
+        except (InvalidTag, ValueError) as error:
             raise HandshakeFailed(f"Noise message {self._next} is not authentic: {_reason(error)}") from error
         self._next += 1
-        return bytes(payload)
+        return payload
 
     def _write_message(self, payload: bytes) -> None:
-        message = bytearray()
         try:
-            self._state.write_message(payload, message)
+            message = self._xx.write_message(payload)
         except ValueError as error:
             # The remote's ephemeral key is of low order: the shared secret would be known to everybody.
             raise HandshakeFailed(f"the remote's key cannot be used: {error}") from error
@@ -218,7 +207,7 @@ class Handshake:
         except RemoteProtocolError as error:
             raise HandshakeFailed(f"the remote's Noise payload: {error}") from error
         # Its static key is one for all its connections, as ours is: the same word was perhaps heard before.
-        if not key.verify_repeated(_SIGNED + self._state.rs.public_bytes, said.identity_sig):
+        if not key.verify_repeated(_SIGNED + self._xx.rs, said.identity_sig):
             raise HandshakeFailed("the remote's identity key did not sign its Noise static key")
         peer = PeerId.from_public_key(key)
         if self._expected_peer is None:
@@ -231,11 +220,6 @@ class Handshake:
         """The first of the dialer's list that the responder has too."""
         preferred, known = (self._muxers, offered) if self._role is Role.DIALER else (offered, self._muxers)
         return next((ProtocolId(muxer) for muxer in preferred if muxer in known), None)
-
-
-def _pair(private_key: X25519PrivateKey) -> KeyPair25519:
-    public_key = private_key.public_key()
-    return KeyPair25519(private=private_key, public=public_key, public_bytes=public_key.public_bytes_raw())
 
 
 def _reason(error: Exception) -> str:
