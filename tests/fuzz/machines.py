@@ -20,6 +20,7 @@ from p2p.negotiation.multistream import Dialer, Responder
 from p2p.protocols.identify.state import Exchange
 from p2p.security.noise.channel import NoiseChannel
 from p2p.security.noise.handshake import Handshake, StaticKey
+from p2p.security.noise.xx import XX, KeyPair
 from p2p.security.plaintext import PlaintextChannel
 from p2p.wire.framing import FrameReader
 from tests.machines.noise_peers import Stranger, speak
@@ -129,6 +130,19 @@ def noise_message(number: int) -> bytes:
         return second
     dialer.receive_data(second)
     return dialer.data_to_send()
+
+
+def read_noise_message_as_dialer(data: bytes) -> bytes:
+    ours = XX(Role.DIALER, KeyPair.of(x25519(1)), KeyPair.of(x25519(3)))
+    ours.write_message(b"")
+    return ours.read_message(data)
+
+
+def read_noise_message_as_responder(data: bytes) -> bytes:
+    ours = XX(Role.RESPONDER, KeyPair.of(x25519(1)), KeyPair.of(x25519(3)))
+    ours.read_message(noise_message(1)[2:])
+    ours.write_message(OUR_STATIC.payload((YAMUX,)))
+    return ours.read_message(data)
 
 
 def _hear_payload(role: Role, payload: bytes) -> object:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from cryptography.exceptions import InvalidTag
 
 from p2p.errors import (
     HandshakeFailed,
@@ -37,6 +38,7 @@ from p2p.protocols.share.manifest import Assembling
 from p2p.security.noise import Noise
 from p2p.security.noise.channel import NoiseChannel
 from p2p.security.noise.handshake import Handshake
+from p2p.security.noise.xx import XX
 from p2p.security.plaintext import PlaintextChannel, _Plaintext
 from p2p.streams import MessageReader, read_exactly, read_lp
 from p2p.transports.sealed import SealedRaw
@@ -336,6 +338,19 @@ SECURING = (
         for role, parse in (
             ("dialer", machines.hear_payload_as_dialer),
             ("responder", machines.hear_payload_as_responder),
+        )
+    ),
+    *(
+        codec(
+            XX.read_message,
+            machines.noise_message(number)[2:],
+            parse=parse,
+            refuses=(InvalidTag, ValueError),
+            variant=f"message {number}",
+        )
+        for number, parse in (
+            (2, machines.read_noise_message_as_dialer),
+            (3, machines.read_noise_message_as_responder),
         )
     ),
     machine(NoiseChannel.open_into, machines.open_noise_frames, FRAMES, memory=256 * KIB),
