@@ -190,7 +190,7 @@ TRIO_MODULES = (
     "p2p.peerstore.sqlite",
 )
 TRIO_NAMES = frozenset(
-    {"service", "channel", "connection", "stream", "endpoint", "ending", "select", "waiting"}
+    {"service", "channel", "connection", "stream", "endpoint", "ending", "select", "waiting", "writing"}
 )
 #: Protocols of one file each, service and codec in one.
 TRIO_PROTOCOLS = ("p2p.protocols.ping", "p2p.protocols.fetch", "p2p.protocols.perf", "p2p.protocols.echo")

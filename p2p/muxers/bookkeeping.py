@@ -78,6 +78,10 @@ class Bookkeeper(ABC, Generic[S]):
         return not self._queue.empty
 
     @property
+    def copied(self) -> int:
+        return self._queue.copied
+
+    @property
     def congested(self) -> bool:
         return self._queue.congested
 

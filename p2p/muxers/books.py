@@ -13,7 +13,6 @@ class StreamBooks:
     """
 
     __slots__ = (
-        "_send_buffer",
         "abandoned",
         "empty_frames",
         "eof_received",
@@ -31,6 +30,7 @@ class StreamBooks:
         "reset_after_fin",
         "reset_code",
         "seen",
+        "send_buffer",
         "send_window",
         "stream_id",
         "takes_data",
@@ -61,7 +61,7 @@ class StreamBooks:
         #: Accepted and copied; what is held by reference comes after it.
         self.pending = bytearray()
         self.held: memoryview | None = None
-        self._send_buffer = send_buffer
+        self.send_buffer = send_buffer
         #: What the remote lets us send.
         self.send_window = send_window
         self.eof_sent = False
@@ -93,7 +93,7 @@ class StreamBooks:
     @property
     def send_room(self) -> int:
         """How many bytes would be copied now; 0 while a write is held."""
-        return 0 if self.held is not None else self._send_buffer - len(self.pending)
+        return 0 if self.held is not None else self.send_buffer - len(self.pending)
 
     @property
     def buffered(self) -> int:

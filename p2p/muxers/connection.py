@@ -1,9 +1,10 @@
 """The one pump: it drives every muxer session over every secure channel. Trio.
 
 Two tasks own a connection. The *reader* receives into the thread's scratch, opens the frames in place, hands the
-plaintext to the session and lets each touched stream act. The *writer* sends what the socket refused, and keeps the
-timers. Everybody else calls :meth:`MuxedConnection.flush`, which never waits; so a lone write leaves at once, and
-nobody's cancellation can tear a frame. Applications are never waited for.
+plaintext to the session and lets each touched stream act. The *writer* (``writing.py``) sends what the socket refused
+and what waited for more, and keeps the timers. Everybody else calls :meth:`MuxedConnection.flush` or
+:meth:`MuxedConnection.push`, which never wait; so a lone write leaves at once, and nobody's cancellation can tear a
+frame. Applications are never waited for.
 """
 
 from __future__ import annotations
@@ -39,9 +40,13 @@ from p2p.muxers.outbox import Outbox
 from p2p.muxers.session import MuxerSession, SessionStream, Touched
 from p2p.muxers.stream import MuxedStream
 from p2p.muxers.waiting import Waiters
+from p2p.muxers.writing import Writing
 from p2p.negotiation.multistream import Dialer, Responder
 from p2p.resources.memory import Allowance
 from p2p.wire.addresses import Multiaddr
+
+#: Of :class:`Touched`: what the remote may wait for an answer to.
+_SAYS = Touched.OPENED | Touched.DATA | Touched.EOF
 
 
 class MuxedConnection(Connection):
@@ -92,13 +97,26 @@ class MuxedConnection(Connection):
         self._accepted: list[MuxedStream] = []
         self._openers = trio.lowlevel.ParkingLot()
         self._router: StreamRouter | None = None
-        self._parked: trio.CancelScope | None = None
         #: Whether the pump waits for overfull streams to be read.
         self._yielding = False
         self.limits = limits
         self.session = session
         self.waiters = Waiters()
         self._ending = Ending(raw, session, self._outbox, limits=limits, changed=self.changed)
+        self.writing = Writing(
+            raw,
+            session,
+            self._outbox,
+            self._ending,
+            limits=limits,
+            changed=self.changed,
+            tell=self._tell,
+            refuse=self._refuse,
+            first_expiry=self._negotiating.first,
+            expire=self._expire,
+        )
+        #: Whether a handler was started for what arrived: it may have an answer in a moment.
+        self._served = False
 
     def __repr__(self) -> str:
         return f"<connection {self._direction.value} {self._remote_peer}>"
@@ -147,7 +165,7 @@ class MuxedConnection(Connection):
     @property
     def queued(self) -> int:
         """Sealed bytes the socket has not taken."""
-        return len(self._outbox.refused)
+        return self._outbox.queued
 
     def statistics(self) -> ConnectionStatistics:
         return ConnectionStatistics(
@@ -222,7 +240,7 @@ class MuxedConnection(Connection):
             async with trio.open_nursery() as nursery:
                 ending.scope = nursery.cancel_scope
                 if ending.lost is None:
-                    nursery.start_soon(self._write)
+                    nursery.start_soon(self.writing.run)
                     await self._read()
                 nursery.cancel_scope.cancel()
             if ending.mute and ending.failure is None:
@@ -270,19 +288,28 @@ class MuxedConnection(Connection):
 
     def _take(self, frames: Iterable[Sequence[SessionStream]], now: float) -> None:
         """Let the streams that each frame touched act, and answer what there is to answer, without a suspension."""
-        anything = False
+        fronts = self._fronts
+        anything = heard = 0
         for touched in frames:
+            anything = 1
             for books in touched:
                 flags, books.touched = books.touched, 0
-                stream = self._fronts.get(books)
+                stream = fronts.get(books)
                 if stream is None:
                     if not flags & Touched.OPENED:
                         continue
                     stream = self._admit(books, now)
                 stream.touched(flags)
-            self.changed()
-            anything = True
-        if anything:
+                heard |= flags
+        if not anything:
+            return
+        self.changed()
+        if heard & _SAYS:
+            self.writing.heard()
+        if self._served:
+            self._served = False
+            self.writing.soon()
+        else:
             self.flush()
 
     def _admit(self, books: SessionStream, now: float) -> MuxedStream:
@@ -298,55 +325,13 @@ class MuxedConnection(Connection):
             responder = Responder(router.supports, router.protocols, limits=self.limits.negotiation)
             stream = MuxedStream(self, books, Direction.INBOUND, responder)
             self._fronts[books] = stream
-            self._wake_by(self._negotiating.add(stream, now))
+            self.writing.wake_by(self._negotiating.add(stream, now))
         return stream
 
-    async def _write(self) -> None:
-        try:
-            self.flush()
-            while True:
-                if self._outbox.refused:
-                    await self._send_refused()
-                elif self._outbox.wants_flush and not self._ending.mute:
-                    self.flush()
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await self._rest()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._ending.cannot_send(error)
-        except RemoteProtocolError as error:
-            self._refuse(error)
-
-    async def _send_refused(self) -> None:
-        gives_up = trio.current_time() + self.limits.write
-        while trio.current_time() < gives_up:
-            with trio.move_on_at(min(gives_up, self._negotiating.first())) as waiting:
-                await self._raw.wait_writable()
-            for stream in self._negotiating.expired(trio.current_time()):
-                stream.reset()
-            if not waiting.cancelled_caught:
-                break
-        else:
-            self._ending.fail(ConnectionLost(f"the remote took no bytes for {self.limits.write:g} seconds"))
-            return
-        self._outbox.send_refused()
-        if not self._outbox.refused:
-            self.flush()
-        self.changed()
-
-    async def _rest(self) -> None:
-        """Park until there is something to write or a timer is due."""
-        self._parked = trio.CancelScope(deadline=self._next_timer())
-        with self._parked:
-            await trio.sleep_forever()
-        self._parked = None
-        now = trio.current_time()
+    def _expire(self, now: float) -> None:
+        """Reset the streams whose negotiation took too long."""
         for stream in self._negotiating.expired(now):
             stream.reset()
-        due = self.session.next_timer()
-        if due is not None and due <= now:
-            self._tell(self.session.handle_timer(now))
-        self.flush()
 
     def _tell(self, touched: Sequence[SessionStream]) -> None:
         """Let streams act on what the session did to them of itself."""
@@ -356,34 +341,9 @@ class MuxedConnection(Connection):
                 front.touched(flags)
         self.changed()
 
-    def _next_timer(self) -> float:
-        due = self.session.next_timer()
-        first = self._negotiating.first()
-        return first if due is None else min(first, due)
-
-    def _wake_by(self, due: float) -> None:
-        if self._parked is not None and due < self._parked.deadline:
-            self._parked.deadline = due
-
     def flush(self) -> None:
-        """Send what the socket takes now; the writer sends the rest. Never waits, never raises.
-
-        A socket that broke ends the connection, which the next operation of each stream tells.
-        """
-        if self._ending.mute or self.lost is not None:
-            return
-        if self._outbox.wants_flush:
-            try:
-                everything = self._outbox.flush(trio.current_time())
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._ending.cannot_send(error)
-                return
-            if not everything:
-                self.flush_soon()
-            self._wake_by(self._next_timer())  # a ping may have gone out, or a stream been left to linger
-            self.changed()
-        if self._ending.finished:
-            self._ending.stop()
+        """Send what the socket takes now; the writer sends the rest. Never waits, never raises."""
+        self.writing.flush()
 
     def changed(self) -> None:
         """The books changed: wake who waits for that, and one of those that wait for a slot to open a stream."""
@@ -393,14 +353,10 @@ class MuxedConnection(Connection):
 
     def was_read(self) -> None:
         """A stream was read: credit may go out, and the pump may be waiting for just that."""
-        self.flush()
+        if not self.writing.joining:
+            self.writing.hurry()
         if self._yielding:
             self.changed()
-
-    def flush_soon(self) -> None:
-        """Have the writer gather, after the tasks that are ready now had their turn."""
-        if self._parked is not None:
-            self._parked.cancel()
 
     def settled(self, stream: MuxedStream) -> None:
         """A stream's negotiation came to its end: serve it, or finish what was closed meanwhile."""
@@ -409,6 +365,7 @@ class MuxedConnection(Connection):
             self.abandon(stream)
             self.forget(stream)
         elif stream.direction is Direction.INBOUND and self._router is not None:
+            self._served = True
             self._router.serve(stream)
             if stream.books not in self._fronts:  # there was no room for it
                 self.session.refused(trio.current_time())
@@ -416,11 +373,13 @@ class MuxedConnection(Connection):
     def abandon(self, stream: MuxedStream) -> None:
         """A stream was closed: FIN, and a while for the remote to end it too."""
         self.session.abandon(stream.books, trio.current_time())
-        self._wake_by(self._next_timer())  # nothing may be there to flush
+        due = self.session.next_timer()
+        if due is not None:
+            self.writing.wake_by(due)
 
     def drain(self, stream: MuxedStream) -> None:
         """A lazy stream was closed before its answer came: wait for that, for a while, to say FIN."""
-        self._wake_by(self._negotiating.add(stream, trio.current_time()))
+        self.writing.wake_by(self._negotiating.add(stream, trio.current_time()))
 
     def forget(self, stream: MuxedStream) -> None:
         """The stream is over as far as this side is concerned; its books may linger in the session."""

@@ -96,7 +96,7 @@ class Ending:
         if isinstance(self.failure, (RemoteProtocolError, NegotiationError)):
             with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not hear it
-                    while self._outbox.refused:
+                    while self._outbox.blocked:
                         await self._raw.wait_writable()
                         self._outbox.send_refused()
                     self._outbox.flush(trio.current_time())

@@ -1,14 +1,16 @@
 """What leaves a connection: gathered from the session, sealed in place, handed to the socket. PURE.
 
-Whoever has something to say calls :meth:`Outbox.flush`, which never waits. What the socket does not take is
-kept here, and from then on only the connection's writer sends, so no frame is ever torn by a cancelled caller.
+Whoever has something to say calls :meth:`Outbox.flush`, which never waits. What the socket does not take stays where
+it was sealed, and from then on only the connection's writer sends, so no frame is ever torn by a cancelled caller.
+While much is written, :meth:`Outbox.collect` seals frames as they get full, and sends several at once.
 """
 
 from __future__ import annotations
 
 from p2p.abc import RawStream, SealedChannel
 from p2p.muxers.scratch import scratch
-from p2p.muxers.session import MuxerSession
+from p2p.muxers.sending import MIN_ROOM
+from p2p.muxers.session import MuxerSession, SessionStream
 
 #: Gathers in one flush: bounds how long the event loop is held (about 1 MiB, 0.7 ms) when the socket takes all.
 MAX_GATHERS = 4
@@ -17,7 +19,18 @@ MAX_GATHERS = 4
 class Outbox:
     """The sending half of one connection."""
 
-    __slots__ = ("_channel", "_preface", "_prefix", "_raw", "_session", "bytes_sent", "refused")
+    __slots__ = (
+        "_batch",
+        "_begin",
+        "_channel",
+        "_end",
+        "_preface",
+        "_prefix",
+        "_raw",
+        "_session",
+        "blocked",
+        "bytes_sent",
+    )
 
     def __init__(
         self, raw: RawStream, channel: SealedChannel, session: MuxerSession, *, prefix: bytes, preface: bytes
@@ -28,61 +41,125 @@ class Outbox:
         self._session = session
         self._prefix = prefix
         self._preface = preface
-        #: Sealed bytes the socket has not taken yet.
-        self.refused = bytearray()
+        #: Sealed bytes lie in ``_batch[_begin:_end]``; without any there is no batch.
+        self._batch: memoryview | None = None
+        self._begin = self._end = 0
+        #: Whether the socket took less than it was offered: then only the writer sends.
+        self.blocked = False
         self.bytes_sent = 0
+
+    @property
+    def frame(self) -> int:
+        """The plaintext that fills a frame."""
+        return self._channel.frame_plain
+
+    @property
+    def queued(self) -> int:
+        """Sealed bytes the socket has not taken."""
+        return self._end - self._begin
 
     @property
     def wants_flush(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self.refused or self._prefix or self._preface) or self._session.wants_write
+        return self._session.wants_write or bool(self._end or self._prefix or self._preface)
 
     def flush(self, now: float) -> bool:
         """Send what the socket takes; True when nothing is left that could go out now.
 
         Raises what ``RawStream.try_send`` raises.
         """
-        if self.refused:
+        if self.blocked:
             return False
-        out = scratch().out
         for _ in range(MAX_GATHERS):
-            if not self.wants_flush:
-                return True
-            size = self._gather(out, now)
-            if not size:
-                return True
-            sent = self._raw.try_send(out[:size])
-            self.bytes_sent += sent
-            if sent < size:
-                self.refused += out[sent:size]
+            whole = self._gather(now)
+            if self._end and not self._send():
                 return False
+            if whole:
+                return True
         return not self.wants_flush
 
-    def send_refused(self) -> int:
-        """The writer's part: offer the socket what it refused before; returns how many bytes it took."""
-        with memoryview(self.refused) as view:
-            sent = self._raw.try_send(view)
-        self.bytes_sent += sent
-        del self.refused[:sent]
-        return sent
+    def collect(self, now: float, stream: SessionStream) -> None:
+        """Seal full frames while ``stream`` holds a write, or one is copied; send them when they fill a batch.
 
-    def _gather(self, out: memoryview, now: float) -> int:
-        channel, write_into = self._channel, self._session.write_into
-        size = 0
+        Raises what ``RawStream.try_send`` raises.
+        """
+        session, frame = self._session, self._channel.frame_plain
+        for _ in range(MAX_GATHERS):
+            if self.blocked:
+                return
+            while stream.holding or session.copied >= frame:
+                room = self._room()
+                if len(room) < frame and self._end:
+                    break
+                n = session.write_into(room, now)
+                if n:
+                    self._seal(n)
+                if n + MIN_ROOM < len(room):  # that is all the windows allow
+                    self._give_back()
+                    return
+            else:
+                return
+            self._send()
+
+    def send_refused(self) -> None:
+        """The writer's part: offer the socket what it refused before."""
+        self._send()
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _send(self) -> bool:
+        """Offer the socket what is sealed; whether it took all."""
+        batch = self._batch
+        assert batch is not None
+        sent = self._raw.try_send(batch[self._begin : self._end])
+        self.bytes_sent += sent
+        self._begin += sent
+        if self._begin < self._end:
+            self.blocked = True
+            return False
+        self.blocked = False
+        self._begin = self._end = 0
+        self._batch = None
+        scratch().give_batch(batch)
+        return True
+
+    def _room(self) -> memoryview:
+        """Where the plaintext of the next frame belongs."""
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = scratch().take_batch()
+        return self._channel.room(batch[self._end :])
+
+    def _seal(self, n: int) -> None:
+        batch = self._batch
+        assert batch is not None
+        self._end += self._channel.seal(batch[self._end :], n)
+
+    def _gather(self, now: float) -> bool:
+        """Fill the batch with frames; whether all that waits is in it."""
+        session = self._session
         if self._prefix:
-            size = len(self._prefix)
-            out[:size] = self._prefix
+            batch = self._batch = scratch().take_batch()
+            self._end = len(self._prefix)
+            batch[: self._end] = self._prefix
             self._prefix = b""
-        while room := channel.room(out[size:]):
+        while self._preface or session.wants_write:
+            room = self._room()
             n = 0
             if self._preface:
                 n = len(self._preface)
                 if n > len(room):
-                    break
+                    return False
                 room[:n] = self._preface
                 self._preface = b""
-            n += write_into(room[n:], now)
+            n += session.write_into(room[n:], now)
             if not n:
-                break
-            size += channel.seal(out[size:], n)
-        return size
+                self._give_back()
+                return len(room) >= MIN_ROOM
+            self._seal(n)
+        return True
+
+    def _give_back(self) -> None:
+        if not self._end and self._batch is not None:
+            scratch().give_batch(self._batch)
+            self._batch = None

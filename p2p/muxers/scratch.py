@@ -1,26 +1,36 @@
 """Buffers every connection of a thread shares, so that an idle one owns none. PURE.
 
-They are written and used up between two suspensions of the pump, never across one; what must outlive a
-suspension (half a sealed frame, bytes the socket refused) is copied into the connection that owns it.
+Those for receiving are written and used up between two suspensions of the pump, never across one. One for sending is
+lent to a connection for as long as sealed bytes lie in it, and comes back when the socket has taken them.
 """
 
 from __future__ import annotations
 
 import threading
 
-from p2p.frozen import frozen
-
 #: Four full Noise frames: one system call carries that many, and more was within noise when measured.
 SCRATCH_SIZE = 4 * 65_537
+#: Batches that nobody has and that are kept: those of the connections that send in turn.
+_SPARE_BATCHES = 2
 
 
-@frozen
 class Scratch:
-    """Three buffers of :data:`SCRATCH_SIZE` bytes."""
+    """Two buffers of :data:`SCRATCH_SIZE` bytes, and batches of that size for those who ask."""
 
-    cipher: memoryview
-    plain: memoryview
-    out: memoryview
+    __slots__ = ("_batches", "cipher", "plain")
+
+    def __init__(self) -> None:
+        self.cipher = memoryview(bytearray(SCRATCH_SIZE))
+        self.plain = memoryview(bytearray(SCRATCH_SIZE))
+        self._batches: list[memoryview] = []
+
+    def take_batch(self) -> memoryview:
+        """A buffer that is the caller's until it gives it back."""
+        return self._batches.pop() if self._batches else memoryview(bytearray(SCRATCH_SIZE))
+
+    def give_batch(self, batch: memoryview) -> None:
+        if len(self._batches) < _SPARE_BATCHES:
+            self._batches.append(batch)
 
 
 class _Local(threading.local):
@@ -34,6 +44,6 @@ def scratch() -> Scratch:
     """This thread's buffers."""
     found = _local.scratch
     if found is None:
-        found = Scratch(*(memoryview(bytearray(SCRATCH_SIZE)) for _ in range(3)))
+        found = Scratch()
         _local.scratch = found
     return found

@@ -19,6 +19,8 @@ S = TypeVar("S", bound=StreamBooks)
 
 #: Bytes that may be copied without asking for memory: they are granted with the connection.
 COPIED_AT_FIRST = 64 * 1024
+#: What is left of a held write when most of it is framed: copied, so that its writer need not wait for the rest.
+SMALL_REST = 4 * 1024
 #: A buffer smaller than this is not written to: headers would be most of it.
 MIN_ROOM = 64
 
@@ -68,9 +70,13 @@ class SendQueue(ABC, Generic[S]):
     def send(self, stream: S, data: memoryview) -> int:
         """Copy what fits whole, or hold it; see :meth:`p2p.muxers.session.MuxerSession.send`."""
         size = len(data)
-        if size <= stream.send_room and self._room_for(size) == size:
-            return self._copy(stream, data, size)
         _check_sending(stream)
+        if size <= stream.send_room and (self.copied + size <= self._granted or self._room_for(size) == size):
+            stream.pending += data
+            self.copied += size
+            if stream not in self.ready:
+                self.schedule(stream)
+            return size
         if stream.held is not None:
             return 0
         stream.held = data
@@ -107,7 +113,8 @@ class SendQueue(ABC, Generic[S]):
         if size:
             stream.pending += data[:size]
             self.copied += size
-            self.schedule(stream)
+            if stream not in self.ready:
+                self.schedule(stream)
         return size
 
     def withdraw(self, stream: S) -> int:
@@ -146,7 +153,15 @@ class SendQueue(ABC, Generic[S]):
         if held is not None:
             part = n - copied
             out[pos + copied : pos + n] = held[:part]
-            stream.held = held[part:] if part < len(held) else None
+            left = len(held) - part
+            if not left:
+                stream.held = None
+            elif left <= SMALL_REST and left <= stream.send_buffer and self.copied + left <= self._granted:
+                stream.held = None
+                pending += held[part:]
+                self.copied += left
+            else:
+                stream.held = held[part:]
 
     def forget(self, stream: S) -> None:
         """Nothing more is written for this stream, but for a reset that waits."""

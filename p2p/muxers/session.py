@@ -106,6 +106,11 @@ class MuxerSession(Protocol):
         ...
 
     @property
+    def copied(self) -> int:
+        """Bytes copied of all writes that no frame carries yet."""
+        ...
+
+    @property
     def congested(self) -> bool:
         """Whether so many control frames wait that the pump must stop reading until they are written."""
         ...
@@ -197,7 +202,7 @@ class MuxerSession(Protocol):
         ...
 
     def reset(self, stream: SessionStream, code: int = 0) -> None:
-        """RST, dropping what is buffered both ways. Idempotent; nothing for a stream that is over.
+        """RST, dropping what is buffered both ways. Idempotent; of a stream that is over only drops what is unread.
 
         ``code`` goes along where the protocol has a place for it.
         """

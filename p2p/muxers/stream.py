@@ -110,11 +110,14 @@ class MuxedStream(Stream):
         if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._receiving:
-            if self._can_receive():
+            ready = self._can_receive()
+            if ready:
                 await trio.lowlevel.checkpoint()
-            while not self._can_receive():
-                self._connection.flush()
+                ready = self._can_receive()
+            while not ready:
+                self._connection.writing.hurry()
                 await self._park()
+                ready = self._can_receive()
             if not self._books.received:
                 return b""
             connection = self._connection
@@ -124,14 +127,11 @@ class MuxedStream(Stream):
 
     def _can_receive(self) -> bool:
         """Whether ``receive_some`` has an answer now; raises when the answer is an exception."""
-        if self._closed:
-            raise trio.ClosedResourceError("this stream was closed here")
-        if self._failure is not None:
-            raise self._failure()
+        if self._closed or self._failure is not None:
+            self._check_closed()
         books = self._books
-        if self._negotiation is None:
-            if books.received or books.eof_received:
-                return True
+        if self._negotiation is None and (books.received or books.eof_received):
+            return True
         if books.reset_code is not None:
             raise StreamReset(books.reset_code, remote=not books.overflowed)
         if self._connection.lost is not None:
@@ -167,18 +167,34 @@ class MuxedStream(Stream):
             self.check()
             connection, books = self._connection, self._books
             view = memoryview(data).cast("B")
-            try:
-                while view:
-                    view = view[connection.session.send(books, view) :]
-                    connection.flush()
-                    while books.holding or (view and not books.send_room):
-                        self.check()
-                        await connection.waiters.wait(self._can_send)
-                    self.check()
-            finally:
-                if books.holding:
-                    connection.session.withdraw(books)
+            size = len(view)
+            # Small writes are nearly always copied whole: then there is nothing to wait for.
+            accepted = 0
+            if size:
+                accepted = connection.session.send(books, view)
+                connection.writing.push(books)
+            if accepted < size or books.holding:
+                await self._send_rest(view[accepted:])
+            else:
+                self.check()
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _send_rest(self, view: memoryview) -> None:
+        """Wait until what is held is in frames, and hand over the rest, ``view``."""
+        connection, books = self._connection, self._books
+        try:
+            while True:
+                while books.holding or (view and not books.send_room):
+                    self.check()
+                    await connection.waiters.wait(self._can_send)
+                self.check()
+                if not view:
+                    return
+                view = view[connection.session.send(books, view) :]
+                connection.writing.push(books)
+        finally:
+            if books.holding:
+                connection.session.withdraw(books)
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """Take what fits now and return how many bytes that was (0: none).
@@ -192,7 +208,7 @@ class MuxedStream(Stream):
             if taken < len(data):
                 self._connection.flush()
             else:
-                self._connection.flush_soon()
+                self._connection.writing.soon()
             return taken
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -240,16 +256,26 @@ class MuxedStream(Stream):
 
     def check(self) -> None:
         """Raise what a send would raise now."""
+        books = self._books
+        if (
+            self._closed
+            or books.eof_sent
+            or books.reset_code is not None
+            or self._failure is not None
+            or self._connection.lost is not None
+        ):
+            self._check_closed()
+            if books.reset_code is not None:
+                raise StreamReset(books.reset_code, remote=not books.overflowed)
+            if self._connection.lost is not None:
+                raise ConnectionLost(self._connection.lost)
+            raise trio.ClosedResourceError("send_eof was called on this stream")
+
+    def _check_closed(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this stream was closed here")
         if self._failure is not None:
             raise self._failure()
-        if self._books.reset_code is not None:
-            raise StreamReset(self._books.reset_code, remote=not self._books.overflowed)
-        if self._connection.lost is not None:
-            raise ConnectionLost(self._connection.lost)
-        if self._books.eof_sent:
-            raise trio.ClosedResourceError("send_eof was called on this stream")
 
     @property
     def books(self) -> SessionStream:
@@ -290,11 +316,17 @@ class MuxedStream(Stream):
                 connection.abandon(self)
             else:
                 connection.drain(self)
-            connection.flush()
-            with trio.move_on_after(connection.limits.close):
-                while books.unsent and not self._dead():
-                    await connection.waiters.wait(lambda: not books.unsent or self._dead())
+            if connection.queued or books.unsent > 1 or self._negotiation is not None:
+                connection.flush()
+            else:
+                connection.writing.soon()  # FIN alone, or nothing
                 handed_over = True
+            if books.unsent and not handed_over:
+                with trio.move_on_after(connection.limits.close):
+                    while books.unsent and not self._dead():
+                        await connection.waiters.wait(lambda: not books.unsent or self._dead())
+                    handed_over = True
+            handed_over = True
         finally:
             if not handed_over:
                 self.reset()

@@ -134,8 +134,9 @@ class SessionPair(RuleBasedStateMachine):
     @rule(data=st.data(), code=st.integers(0, 2**32 - 1))
     def reset(self, data: st.DataObject, code: int) -> None:
         side, end = self.pick(data)
+        end.left = True  # what was not read is dropped, even of a stream that was over
         if not end.stream.over:
-            end.left = end.cut = True
+            end.cut = True
         side.session.reset(end.stream, code)
         assert end.stream.over
 

@@ -36,6 +36,7 @@ class Sending(RuleBasedStateMachine):
     def begin(self, prefix: bytes, preface: bytes) -> None:
         self.prefix, self.preface = prefix, preface
         self.socket = Socket()
+        self.flushed = False
         self.session = Yamux().session(Role.DIALER, now=0.0)
         self.outbox = Outbox(
             self.socket,  # type: ignore[arg-type]  # it needs no more of a raw stream
@@ -57,20 +58,29 @@ class Sending(RuleBasedStateMachine):
     @rule(room=st.sampled_from([0, 1, 17, 1000, 70_000, GREED]))
     def flush(self, room: int) -> None:
         self.socket.room = room
+        self.flushed = True
         everything = self.outbox.flush(0.0)
-        assert everything != bool(self.outbox.refused or self.outbox.wants_flush)
+        assert everything != self.outbox.wants_flush
+
+    @rule(number=st.integers(0, 2), room=st.sampled_from([0, 1, 17, 1000, 70_000, GREED]))
+    def collect(self, number: int, room: int) -> None:
+        """Only full frames, and whatever else is there goes on waiting."""
+        if not self.outbox.blocked and self.flushed:
+            self.socket.room = room
+            self.outbox.collect(0.0, self.streams[number])
 
     @rule(room=st.sampled_from([0, 1, 17, 1000, GREED]))
     def write(self, room: int) -> None:
         """The writer's turn."""
         self.socket.room = room
-        if self.outbox.refused:
-            before = len(self.socket.taken)
-            assert self.outbox.send_refused() == len(self.socket.taken) - before
+        if self.outbox.blocked:
+            before, queued = len(self.socket.taken), self.outbox.queued
+            self.outbox.send_refused()
+            assert queued - self.outbox.queued == len(self.socket.taken) - before
 
     @invariant()
     def nobody_else_sends_while_something_was_refused(self) -> None:
-        if self.outbox.refused:
+        if self.outbox.blocked:
             before = bytes(self.socket.taken)
             self.socket.room = GREED
             assert not self.outbox.flush(0.0)
@@ -82,7 +92,7 @@ class Sending(RuleBasedStateMachine):
             return
         for _ in range(100):
             self.socket.room = GREED
-            if self.outbox.refused:
+            if self.outbox.blocked:
                 self.outbox.send_refused()
             self.outbox.flush(0.0)
         assert not self.outbox.wants_flush

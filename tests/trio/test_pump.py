@@ -346,6 +346,7 @@ async def test_what_others_copied_leaves_no_room(autojump_clock: trio.testing.Mo
         *full, last = streams
         for stream in full:
             await stream.send_all(bytes(limits.initial_window))
+            await trio.testing.wait_all_tasks_blocked()  # the end of it may have waited for more
             stream.send_nowait(bytes(1000))
         assert last.send_nowait(b"x") == 0
         with trio.move_on_after(1) as scope:

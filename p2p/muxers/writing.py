@@ -1,0 +1,239 @@
+"""When the bytes of a connection leave: at once, or a moment later with others, and what the writer does. Trio.
+
+The first thing said after a silence, or after the remote said something, leaves at once. What is said within
+:data:`JOIN` seconds after that waits for more, as long as there is more: the writer sends it when nobody has said
+anything for :data:`PATIENCE` turns of the scheduler, and whoever is there sends it when the time is up or a batch is
+full. So many small writes share a frame and a system call, and a lone one waits for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from p2p.abc import RawStream
+from p2p.errors import ConnectionLost, RemoteProtocolError
+from p2p.limits import Limits
+from p2p.muxers.ending import Ending
+from p2p.muxers.outbox import Outbox
+from p2p.muxers.session import MuxerSession, SessionStream
+
+#: Seconds that what is said may wait for more of it. A batch is full in that time, if it is written in bulk.
+JOIN = 0.000_5
+#: Turns of the scheduler in a row that nobody says anything in before the writer sends.
+PATIENCE = 2
+
+
+class Writing:
+    """The sending half of the pump. All but :meth:`run` is called from anywhere, never waits and never raises."""
+
+    __slots__ = (
+        "_changed",
+        "_ending",
+        "_expire",
+        "_first_expiry",
+        "_frame",
+        "_joins_until",
+        "_limits",
+        "_outbox",
+        "_raw",
+        "_refuse",
+        "_said",
+        "_session",
+        "_task",
+        "_tell",
+        "_timer",
+        "joining",
+    )
+
+    def __init__(
+        self,
+        raw: RawStream,
+        session: MuxerSession,
+        outbox: Outbox,
+        ending: Ending,
+        *,
+        limits: Limits,
+        changed: Callable[[], None],
+        tell: Callable[[Sequence[SessionStream]], None],
+        refuse: Callable[[RemoteProtocolError], None],
+        first_expiry: Callable[[], float],
+        expire: Callable[[float], None],
+    ) -> None:
+        """``changed`` is called when others may go on, ``tell`` with the streams that the session touched of itself.
+
+        ``refuse`` ends the connection for what the remote did. ``first_expiry`` says when ``expire`` is to be called.
+        """
+        self._raw = raw
+        self._session = session
+        self._outbox = outbox
+        self._frame = outbox.frame
+        self._ending = ending
+        self._limits = limits
+        self._changed = changed
+        self._tell = tell
+        self._refuse = refuse
+        self._first_expiry = first_expiry
+        self._expire = expire
+        #: The writer while it rests, and its timer.
+        self._task: trio.lowlevel.Task | None = None
+        self._timer: trio.CancelScope | None = None
+        #: Until when what is said waits for more, whether something does, and a count that tells when there is more.
+        self._joins_until = 0.0
+        self.joining = False
+        self._said = 0
+
+    # --- saying something -----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what the socket takes now; the writer sends the rest.
+
+        A socket that broke ends the connection, which the next operation of each stream tells.
+        """
+        if self._ending.mute or self._ending.lost is not None:
+            return
+        if self._outbox.wants_flush:
+            now = trio.current_time()
+            self.joining = False
+            try:
+                everything = self._outbox.flush(now)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._ending.cannot_send(error)
+                return
+            self._joins_until = now + JOIN
+            if not everything:
+                self._wake()
+            self._changed()
+        if self._ending.finished:
+            self._ending.stop()
+
+    def hurry(self) -> None:
+        """Nothing more is said for now: send what waits, should anything."""
+        if self._outbox.wants_flush:
+            self.flush()
+
+    def push(self, stream: SessionStream) -> None:
+        """An application gave ``stream`` something: send it, or let it wait for more. Full frames are sealed now."""
+        now = trio.current_time()
+        if now >= self._joins_until:
+            self.flush()
+            return
+        if stream.holding or self._session.copied >= self._frame:
+            self._collect(now, stream)
+            if stream.holding:  # its task waits: nothing more comes of it
+                self.joining = False
+                self._wake()
+                return
+        self._said += 1
+        if not self.joining:
+            self.joining = True
+            self._wake()
+
+    def _collect(self, now: float, stream: SessionStream) -> None:
+        if self._ending.mute or self._ending.lost is not None:
+            return
+        try:
+            self._outbox.collect(now, stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._ending.cannot_send(error)
+            return
+        self._changed()
+
+    def soon(self) -> None:
+        """There is something to send, and it may wait for more."""
+        self._said += 1
+        if not self.joining:
+            self.joining = True
+            self._wake()
+
+    def heard(self) -> None:
+        """The remote said something: what is said next may be the answer it waits for."""
+        self._joins_until = 0.0
+
+    def wake_by(self, due: float) -> None:
+        """A timer was set."""
+        if self._timer is not None and due < self._timer.deadline:
+            self._timer.deadline = due
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    # --- the writer -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Send what was refused and what waits for more, and keep the timers, until cancelled or the socket breaks."""
+        try:
+            self.flush()
+            while True:
+                if self._outbox.blocked:
+                    await self._send_refused()
+                elif self._outbox.wants_flush and not self.joining and not self._ending.mute:
+                    self.flush()
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._rest()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._ending.cannot_send(error)
+        except RemoteProtocolError as error:
+            self._refuse(error)
+
+    async def _send_refused(self) -> None:
+        gives_up = trio.current_time() + self._limits.write
+        while trio.current_time() < gives_up:
+            with trio.move_on_at(min(gives_up, self._first_expiry())) as waiting:
+                await self._raw.wait_writable()
+            self._expire(trio.current_time())
+            if not waiting.cancelled_caught:
+                break
+        else:
+            self._ending.fail(ConnectionLost(f"the remote took no bytes for {self._limits.write:g} seconds"))
+            return
+        self._outbox.send_refused()
+        if not self._outbox.blocked:
+            self.flush()
+        self._changed()
+
+    async def _rest(self) -> None:
+        """Send what waited for more, until a timer is due or there is other work."""
+        with trio.CancelScope(deadline=self._next_timer()) as self._timer:
+            while not self._outbox.blocked:
+                if self.joining:
+                    await self._join()
+                elif self._outbox.wants_flush and not self._ending.mute:
+                    break
+                else:
+                    await self._park()
+        self._timer = None
+        now = trio.current_time()
+        self._expire(now)
+        due = self._session.next_timer()
+        if due is not None and due <= now:
+            self._tell(self._session.handle_timer(now))
+        self.flush()
+
+    async def _join(self) -> None:
+        idle = 0
+        while self.joining and idle < PATIENCE:
+            said = self._said
+            await trio.lowlevel.checkpoint()
+            idle = idle + 1 if said == self._said else 0
+        if self.joining:
+            self.joining = False
+            self.flush()
+
+    async def _park(self) -> None:
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _next_timer(self) -> float:
+        due = self._session.next_timer()
+        first = self._first_expiry()
+        return first if due is None else min(first, due)
