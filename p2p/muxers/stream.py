@@ -336,6 +336,8 @@ class MuxedStream(Stream):
 
     def reset(self, code: int = 0) -> None:
         """Say RST with ``code`` and drop what is buffered both ways. Never waits; idempotent."""
+        if self._connection.writing.joining:
+            self._connection.flush()  # what was said before, our answer to a proposal above all, only waited for more
         self._connection.session.reset(self._books, code)
         self._end()
         self._connection.flush()

@@ -152,8 +152,8 @@ async def test_a_request_that_is_none_costs_the_stream(sent: bytes, autojump_clo
     async with two_hosts([Fetch({b"": always(b"value")})]) as hosts:
         stream = await hosts.bob.open_stream(hosts.alice.peer_id, FETCH)
         await stream.send_all(sent)
-        await stream.send_eof()
         with pytest.raises(StreamReset):
+            await stream.send_eof()
             await stream.receive_some()
         assert await ask(hosts, b"x") == b"value"
 
@@ -189,6 +189,7 @@ async def test_one_stream_too_many_is_reset(autojump_clock: Clock) -> None:
         for _ in range(LIMITS.streams_per_peer):
             held.append(await hosts.bob.open_stream(hosts.alice.peer_id, FETCH))
             await held[-1].send_all(b"\x03")
+        await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(StreamReset):
             await ask(hosts, b"x")
         for stream in held:

@@ -144,6 +144,7 @@ async def test_one_stream_too_many_is_reset(autojump_clock: Clock) -> None:
     most = PerfLimits().streams_per_peer
     async with two_hosts([Perf()]) as hosts:
         held = [await ask(hosts, want(3), eof=False) for _ in range(most)]
+        await trio.testing.wait_all_tasks_blocked()
         assert await until_reset(await ask(hosts, want(3), eof=False)) == 0
         for stream in held:
             await stream.send_eof()
