@@ -111,7 +111,7 @@ class Bookkeeper(ABC, Generic[S]):
             data = data[:max_bytes]
             del books.received[:max_bytes]
         self._took(books, now)
-        if books.over:
+        if books.receives_no_more:
             self._streams.settle(books)
         return data
 
@@ -119,7 +119,7 @@ class Bookkeeper(ABC, Generic[S]):
         books = self._books(stream)
         del books.received[:n]
         self._took(books, now)
-        if books.over:
+        if books.receives_no_more:
             self._streams.settle(books)
 
     def send_eof(self, stream: SessionStream) -> None:

@@ -77,6 +77,10 @@ class StreamBooks:
         self.over = False
 
     @property
+    def receives_no_more(self) -> bool:
+        return self.eof_received or self.over or self.abandoned
+
+    @property
     def waiting(self) -> int:
         """Bytes accepted that no frame carries yet."""
         return len(self.pending) + (len(self.held) if self.held is not None else 0)

@@ -87,7 +87,7 @@ class StreamTable(Generic[S]):
 
     def settle(self, stream: S) -> None:
         """Give back the memory of a stream that receives no more, and that nothing is left to be read of."""
-        if stream.reserved and not stream.received and (stream.over or stream.abandoned):
+        if stream.reserved and not stream.received and stream.receives_no_more:
             self._memory.release(stream.reserved)
             stream.reserved = 0
 

@@ -8,7 +8,9 @@ full. So many small writes share a frame and a system call, and a lone one waits
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import trio
 
@@ -34,6 +36,7 @@ class Writing:
         "_expire",
         "_first_expiry",
         "_frame",
+        "_gives_up",
         "_joins_until",
         "_limits",
         "_outbox",
@@ -76,9 +79,11 @@ class Writing:
         self._refuse = refuse
         self._first_expiry = first_expiry
         self._expire = expire
-        #: The writer while it rests, and its timer.
+        #: The writer while it rests, and the timers of the connection.
         self._task: trio.lowlevel.Task | None = None
         self._timer: trio.CancelScope | None = None
+        #: When the socket has refused everything for too long.
+        self._gives_up = math.inf
         #: Until when what is said waits for more, whether something does, and a count that tells when there is more.
         self._joins_until = 0.0
         self.joining = False
@@ -168,51 +173,52 @@ class Writing:
         try:
             self.flush()
             while True:
-                if self._outbox.blocked:
-                    await self._send_refused()
-                elif self._outbox.wants_flush and not self.joining and not self._ending.mute:
-                    self.flush()
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await self._rest()
+                with trio.CancelScope(deadline=self._next_timer()) as self._timer:
+                    await self._work()
+                self._timer = None
+                self._keep_time()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._ending.cannot_send(error)
         except RemoteProtocolError as error:
             self._refuse(error)
 
-    async def _send_refused(self) -> None:
-        gives_up = trio.current_time() + self._limits.write
-        while trio.current_time() < gives_up:
-            with trio.move_on_at(min(gives_up, self._first_expiry())) as waiting:
-                await self._raw.wait_writable()
-            self._expire(trio.current_time())
-            if not waiting.cancelled_caught:
-                break
-        else:
+    async def _work(self) -> NoReturn:
+        while True:
+            if self._outbox.blocked:
+                await self._send_refused()
+            elif self.joining:
+                await self._join()
+            elif self._outbox.wants_flush and not self._ending.mute:
+                self.flush()
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._park()
+
+    def _keep_time(self) -> None:
+        """A timer is due, or was."""
+        now = trio.current_time()
+        self._expire(now)
+        if now >= self._gives_up:
             self._ending.fail(ConnectionLost(f"the remote took no bytes for {self._limits.write:g} seconds"))
-            return
+        elif not self._outbox.blocked:
+            due = self._session.next_timer()
+            if due is not None and due <= now:
+                self._tell(self._session.handle_timer(now))
+            self.flush()
+
+    async def _send_refused(self) -> None:
+        if self._gives_up == math.inf:
+            self._gives_up = trio.current_time() + self._limits.write
+        assert self._timer is not None
+        # Not for the session's timers: whoever only adapts a stream cannot be cancelled here and go on.
+        self._timer.deadline = min(self._gives_up, self._first_expiry())
+        await self._raw.wait_writable()
+        self._gives_up = math.inf
+        self._timer.deadline = self._next_timer()
         self._outbox.send_refused()
         if not self._outbox.blocked:
             self.flush()
         self._changed()
-
-    async def _rest(self) -> None:
-        """Send what waited for more, until a timer is due or there is other work."""
-        with trio.CancelScope(deadline=self._next_timer()) as self._timer:
-            while not self._outbox.blocked:
-                if self.joining:
-                    await self._join()
-                elif self._outbox.wants_flush and not self._ending.mute:
-                    break
-                else:
-                    await self._park()
-        self._timer = None
-        now = trio.current_time()
-        self._expire(now)
-        due = self._session.next_timer()
-        if due is not None and due <= now:
-            self._tell(self._session.handle_timer(now))
-        self.flush()
 
     async def _join(self) -> None:
         idle = 0

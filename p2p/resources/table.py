@@ -102,9 +102,10 @@ ROWS: Final[Mapping[str, Row]] = {
         _amounts(64 * _MIB, (512, 2048, 2048)),
         _amounts(164 * _MIB, (256, 512, 512)),
     ),
-    # go: 64 inbound, where a hundred requests at once are refused.
+    # go: 64 inbound. A hundred requests at once are two hundred streams: those just ended count until their handlers
+    # have ended, too.
     "protocol_peer": Row(
-        _amounts(16 * _MIB, (128, 256, 256)),
+        _amounts(16 * _MIB, (256, 256, 256)),
         _amounts(4 * _MIB, (4, 8, 16)),
     ),
     "service": Row(
@@ -112,7 +113,7 @@ ROWS: Final[Mapping[str, Row]] = {
         _amounts(128 * _MIB, (512, 2048, 2048)),
     ),
     "service_peer": Row(
-        _amounts(16 * _MIB, (128, 256, 256)),
+        _amounts(16 * _MIB, (256, 256, 256)),
         _amounts(4 * _MIB, (4, 8, 8)),
     ),
     "stream": Row(_amounts(16 * _MIB, (1, 1, 1))),

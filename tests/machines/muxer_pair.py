@@ -205,7 +205,7 @@ class SessionPair(RuleBasedStateMachine):
             for end in side.ends.values():
                 stream = end.stream
                 # What may come, and what may be read still, is paid for.
-                assert stream.reserved or (not stream.received and (stream.over or stream.abandoned))
+                assert stream.reserved or (not stream.received and stream.receives_no_more)
                 assert stream.over == (stream.key not in table.live)
                 assert len(stream.pending) <= self.limits.send_buffer
                 if stream.over:

@@ -174,6 +174,8 @@ class Receiver:
         self._table.overfull.pop(stream.key, None)  # it is all there, and gets no larger
         if stream.fin_written:
             self._table.end(stream)
+        else:
+            self._table.settle(stream)
         self._touch(stream, Touched.EOF)
 
     def _count_empty(self, stream: MplexStream, flag: int) -> None:

@@ -235,6 +235,8 @@ class Receiver:
         self._outgoing.forget_update(stream)
         if stream.fin_written:
             self._table.end(stream)
+        else:
+            self._table.settle(stream)
         self._touch(stream, Touched.EOF)
 
     def _take_ping(self, flags: int, stream_id: int, value: int, now: float) -> None:
