@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks import command, machine, ratios, record, targets
 from benchmarks.command import main
-from benchmarks.macro import links
-from benchmarks.macro.works import WORKS
+from benchmarks.macro import links, runner
+from benchmarks.macro.works import WORKS, Figure
 from benchmarks.page import page
+from tests.interop.peer import PeerError
 
 
 def result(median: float, **more: Any) -> dict[str, Any]:
@@ -172,6 +173,25 @@ def test_micro_figures_have_a_table_of_their_own() -> None:
     micro = made_up(ours=1.5)
     micro["works"][0]["results"]["ours"]["extra"] = {"frames_per_second": 2_000_000}
     assert "| bulk | 1.50 | 2,000,000 frames/s |" in page(made_up(ours=1.0), micro, [])
+
+
+def test_a_command_that_a_peer_does_not_know_is_no_failure_of_what_it_would_measure() -> None:
+    lacking, failing = runner.Taken(), runner.Taken()
+    lacking.fail(PeerError("go", "bench_new", {"kind": "bad_request", "error": "unknown"}))
+    failing.fail(PeerError("go", "bench_new", {"kind": "timeout", "error": "too slow"}))
+    assert lacking.result() == {"unmeasured": "its peer cannot be asked: unknown"}
+    assert failing.result() == {"failed": "PeerError: go peer: bench_new: timeout: too slow"}
+    assert not lacking.goes_on
+    assert not failing.goes_on
+
+
+def test_what_else_a_measurement_tells_has_a_row_of_its_own() -> None:
+    taken = runner.Taken()
+    taken.take(Figure(2.0, 1, {"p95": 3.0}), None)
+    taken.take(Figure(4.0, 1, {"p95": 9.0}), None)
+    assert taken.result_also("p95")["values"] == [3.0, 9.0]
+    assert taken.sees("p95")
+    assert not taken.sees("shares")
 
 
 def test_what_a_peer_cannot_be_asked_is_told_as_no_failure() -> None:

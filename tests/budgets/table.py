@@ -43,6 +43,7 @@ EXCHANGES: Mapping[str, Exchange] = {
     "a 32 B round trip on an open stream": Exchange(6, 2, 2),
     "a 64 KiB write": Exchange(3.45, 0.7, 0.7),
     "a request: open, 32 B, answer, close": Exchange(15.85, 2, 2),
+    "an idle connection, each keep-alive period": Exchange(8, 4, 3),
     "a request, of 100 at once": Exchange(10.12, 0.05, 0.05),
 }
 

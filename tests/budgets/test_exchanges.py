@@ -1,6 +1,6 @@
 """How often tasks take turns and sockets are asked, for small exchanges between two whole hosts: exact, and bounded.
 
-Time stands still, as windows are tuned by it.
+Time stands still, as windows are tuned by it, or jumps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import trio.testing
 from p2p.abc import ProtocolId, Stream
 from p2p.host import Host
 from p2p.identity import Identity
-from p2p.limits import KIB
+from p2p.limits import DEFAULT_LIMITS, KIB
 from p2p.streams import read_exactly
 from p2p.testing.deterministic import deterministic_scheduling
 from p2p.transports.memory import Memory, MemoryHub
@@ -141,6 +141,15 @@ async def test_a_hundred_requests_at_once(mock_clock: trio.testing.MockClock) ->
 
         measured = await each(pair.traffic, all_at_once, AT_ONCE)
     assert_within("a request, of 100 at once", measured)
+
+
+async def test_nothing_wakes_an_idle_connection_but_the_keep_alive(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    period = DEFAULT_LIMITS.yamux.keep_alive
+    async with hosts() as pair:
+        measured = await each(pair.traffic, lambda: trio.sleep(period))
+    assert_within("an idle connection, each keep-alive period", measured)
 
 
 @pytest.mark.parametrize("spurious", [0, 1, 2])
