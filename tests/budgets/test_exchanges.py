@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import trio
@@ -148,7 +149,7 @@ async def test_nothing_wakes_an_idle_connection_but_the_keep_alive(
 ) -> None:
     period = DEFAULT_LIMITS.yamux.keep_alive
     async with hosts() as pair:
-        measured = await each(pair.traffic, lambda: trio.sleep(period))
+        measured = await each(pair.traffic, partial(trio.sleep, period))
     assert_within("an idle connection, each keep-alive period", measured)
 
 
