@@ -35,6 +35,7 @@ from p2p.errors import (
     SecurityError,
     StreamReset,
 )
+from p2p.flow import Priority
 from p2p.host import Host
 from p2p.identity import Identity, PeerId
 from p2p.limits import DEFAULT_LIMITS, Limits
@@ -71,6 +72,7 @@ __all__ = [
     "PeerId",
     "PeerIdMismatch",
     "PeerstoreError",
+    "Priority",
     "ProtocolError",
     "ProtocolId",
     "RemoteProtocolError",

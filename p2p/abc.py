@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
 
 import trio
 
+from p2p.flow import ConnectionStatistics, Priority
 from p2p.frozen import frozen
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import Limits
@@ -230,6 +231,17 @@ class Stream(trio.abc.HalfCloseableStream):
     @abstractmethod
     def direction(self) -> Direction: ...
 
+    @property
+    @abstractmethod
+    def priority(self) -> Priority:
+        """When what is sent here goes, among the streams of the connection. Whoever has the stream may set it at
+        any time, from the next frame on; it is this side's alone, and after the stream's end it says nothing.
+        """
+
+    @priority.setter
+    @abstractmethod
+    def priority(self, priority: Priority) -> None: ...
+
     @abstractmethod
     def reset(self, code: int = 0) -> None:
         """End both directions at once, dropping what is buffered. Synchronous: never waits; idempotent."""
@@ -254,17 +266,6 @@ class StreamRouter(Protocol):
 
     def ended(self, stream: Stream) -> None:
         """A stream of either direction is over for this side: closed, reset, or failed. Called once."""
-
-
-@frozen
-class ConnectionStatistics:
-    """A look at a connection; costs nothing while nobody looks."""
-
-    bytes_sent: int
-    bytes_received: int
-    streams: int
-    round_trip: float | None  # seconds
-    queued: int  # sealed bytes the socket has not taken
 
 
 class Connection(trio.abc.AsyncResource):
@@ -476,25 +477,3 @@ class HostView(Protocol):
     def emit(self, event: Event) -> None:
         """Tell all who read ``events``. Never waits."""
         ...
-
-
-class PeerRouting(Protocol):
-    """Finds addresses of a peer nobody here has any of."""
-
-    async def find_peer(self, peer: PeerId) -> Sequence[Multiaddr]: ...
-
-
-class ContentRouting(Protocol):
-    """Finds, and says, who has what."""
-
-    async def find_providers(self, key: bytes, count: int) -> Sequence[PeerId]: ...
-
-    async def provide(self, key: bytes) -> None: ...
-
-
-class Discovery(Protocol):
-    """Peers that turn up by themselves."""
-
-    def peers(
-        self,
-    ) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[tuple[PeerId, Sequence[Multiaddr]]]]: ...

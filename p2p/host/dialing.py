@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import trio
 
-from p2p.abc import Connection, PeerRouting, Transport
+from p2p.abc import Connection, Transport
 from p2p.errors import AllAttemptsFailed, Denied, DialError, InvalidAddress, NoAddresses
 from p2p.host.connections import Connections, Contained, network_ip, takes_descriptor
 from p2p.host.reports import RemoteLog, Reports
@@ -26,6 +27,9 @@ from p2p.peerstore import Peerstore
 from p2p.resources.resources import Resources
 from p2p.resources.scopes import Attempt, ConnectionScope
 from p2p.wire.addresses import Multiaddr, protocols, split_peer
+
+if TYPE_CHECKING:
+    from p2p.routing import PeerRouting
 
 Find = Callable[[PeerId], Awaitable[Sequence[Multiaddr]]]
 

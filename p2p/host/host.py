@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -22,7 +23,6 @@ from p2p.abc import (
     Handler,
     Listener,
     Muxer,
-    PeerRouting,
     ProtocolId,
     Security,
     Service,
@@ -51,6 +51,9 @@ from p2p.security.noise import Noise
 from p2p.transports.tcp import TCP
 from p2p.transports.upgraded import Upgraded
 from p2p.wire.addresses import Multiaddr, parse_user_addr, split_peer
+
+if TYPE_CHECKING:
+    from p2p.routing import PeerRouting
 
 
 class Host:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Generic
 
 from p2p.errors import LocalProtocolError, RemoteProtocolError
+from p2p.flow import Priority
+from p2p.muxers.books import S
 from p2p.muxers.scratch import SCRATCH_SIZE
-from p2p.muxers.sending import S, SendQueue
+from p2p.muxers.sending import SendQueue
 from p2p.muxers.session import SessionStream
 from p2p.muxers.table import StreamTable
 
@@ -96,6 +98,9 @@ class Bookkeeper(ABC, Generic[S]):
 
     def send_copy(self, stream: SessionStream, data: memoryview) -> int:
         return self._queue.send_copy(self._books(stream), data)
+
+    def prioritize(self, stream: SessionStream, priority: Priority) -> None:
+        self._queue.turns.place(self._books(stream), priority)
 
     def withdraw(self, stream: SessionStream) -> int:
         return self._queue.withdraw(self._books(stream))

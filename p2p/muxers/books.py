@@ -5,6 +5,9 @@ Plain attributes, written by the session and its parts only: they are read and w
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import Any, TypeVar
+
 
 class StreamBooks:
     """What every session knows of a stream: a :class:`p2p.muxers.session.SessionStream`. Each protocol adds its own.
@@ -20,11 +23,13 @@ class StreamBooks:
         "fin_written",
         "held",
         "inbound",
+        "incremental",
         "key",
         "linger_until",
         "over",
         "overflowed",
         "pending",
+        "queue",
         "received",
         "reserved",
         "reset_after_fin",
@@ -37,6 +42,10 @@ class StreamBooks:
         "touched",
         "unknown",
     )
+
+    #: Where it stands while a frame can be cut for it, and whether it shares with the others there: see ``Turns``.
+    queue: OrderedDict[Any, None]
+    incremental: bool
 
     def __init__(
         self, key: int, stream_id: int, *, inbound: bool, send_buffer: int, send_window: int
@@ -108,3 +117,6 @@ class StreamBooks:
     def sendable(self) -> bool:
         """Whether a frame can be cut for it now."""
         return self.unknown or self.holding or bool(self.pending) or (self.eof_sent and not self.fin_written)
+
+
+S = TypeVar("S", bound=StreamBooks)

@@ -15,7 +15,6 @@ import trio
 
 from p2p.abc import (
     Connection,
-    ConnectionStatistics,
     Direction,
     ProtocolId,
     RawStream,
@@ -31,6 +30,7 @@ from p2p.errors import (
     NoCommonProtocol,
     RemoteProtocolError,
 )
+from p2p.flow import ConnectionStatistics
 from p2p.identity import PeerId, PublicKey
 from p2p.limits import Limits
 from p2p.muxers.deadlines import Deadlines

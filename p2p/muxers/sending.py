@@ -1,21 +1,21 @@
 """What waits to be written, whatever the protocol: streams in turn, and the bytes accepted for them. PURE.
 
-Each protocol adds its control frames and the cutting of frames (``gather``). A stream stands in ``ready`` exactly
-while a frame can be cut for it.
+Each protocol adds its control frames and the cutting of frames (``gather``). A stream stands in its queue of
+``turns`` exactly while a frame can be cut for it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic
 
 from p2p.errors import LocalProtocolError
+from p2p.flow import MOST_URGENT, Priority
 from p2p.limits import MuxerLimits
-from p2p.muxers.books import StreamBooks
+from p2p.muxers.books import S, StreamBooks
 from p2p.resources.memory import MemoryGrant
-
-S = TypeVar("S", bound=StreamBooks)
 
 #: Bytes that may be copied without asking for memory: they are granted with the connection.
 COPIED_AT_FIRST = 64 * 1024
@@ -25,17 +25,61 @@ SMALL_REST = 4 * 1024
 MIN_ROOM = 64
 
 
+class Turns(Generic[S]):
+    """Whose turn it is: the streams of one session that have a frame to send, in the order they will.
+
+    There is a queue for every urgency in use, and each stream knows its own: to be scheduled is to be put at its end.
+    Whoever cuts frames goes through the queues, most urgent first, takes a stream from the front of one until it is
+    empty, and puts back what has more to send: at the end if it is incremental, else at the front.
+
+    A stream begins among the most urgent, whatever its priority. What opens and negotiates it is little, is no
+    application's, and must not starve: who opens a stream can say that it is urgent only once it is open.
+    """
+
+    __slots__ = ("_by_urgency", "_first", "queues")
+
+    def __init__(self) -> None:
+        self._first: OrderedDict[S, None] = OrderedDict()
+        self._by_urgency = {MOST_URGENT.urgency: self._first}
+        #: Most urgent first; they may be empty.
+        self.queues = [self._first]
+
+    def __iter__(self) -> Iterator[S]:
+        """Those that wait for their turn, the next one first."""
+        for queue in self.queues:
+            yield from queue
+
+    def begin(self, stream: S) -> None:
+        """A stream is new."""
+        stream.queue = self._first
+        stream.incremental = True
+
+    def place(self, stream: S, priority: Priority) -> None:
+        """Give a stream its place, behind those that wait there already, if it waits."""
+        stream.incremental = priority.incremental
+        queue = self._by_urgency.get(priority.urgency)
+        if queue is None:
+            queue = self._by_urgency[priority.urgency] = OrderedDict()
+            self.queues[:] = (self._by_urgency[urgency] for urgency in sorted(self._by_urgency))
+        before, stream.queue = stream.queue, queue
+        if queue is not before and stream in before:
+            del before[stream]
+            queue[stream] = None
+
+
 class SendQueue(ABC, Generic[S]):
     """What one session has to write."""
 
-    __slots__ = ("_granted", "_max_copied", "_memory", "copied", "only_goodbye", "ready")
+    __slots__ = ("_granted", "_max_copied", "_memory", "copied", "only_goodbye", "queues", "turns")
 
     def __init__(self, limits: MuxerLimits, memory: MemoryGrant) -> None:
         self._memory = memory
         self._max_copied = limits.send_buffers
         #: How much of that there is memory for now.
         self._granted = min(COPIED_AT_FIRST, limits.send_buffers)
-        self.ready: OrderedDict[S, None] = OrderedDict()
+        self.turns: Turns[S] = Turns()
+        #: The queues of ``turns``, at hand for every gathering.
+        self.queues = self.turns.queues
         #: Bytes copied from applications and not yet framed, of all streams.
         self.copied = 0
         #: The remote broke the rules: nothing but a goodbye is for it.
@@ -74,7 +118,7 @@ class SendQueue(ABC, Generic[S]):
         if size <= stream.send_room and (self.copied + size <= self._granted or self._room_for(size) == size):
             stream.pending += data
             self.copied += size
-            if stream not in self.ready:
+            if stream not in stream.queue:
                 self.schedule(stream)
             return size
         if stream.held is not None:
@@ -113,7 +157,7 @@ class SendQueue(ABC, Generic[S]):
         if size:
             stream.pending += data[:size]
             self.copied += size
-            if stream not in self.ready:
+            if stream not in stream.queue:
                 self.schedule(stream)
         return size
 
@@ -128,12 +172,17 @@ class SendQueue(ABC, Generic[S]):
 
     # --- letting go -----------------------------------------------------------------------------------
 
+    def begin(self, stream: S) -> None:
+        """A stream is new."""
+        self.turns.begin(stream)
+        self.schedule(stream)
+
     def schedule(self, stream: S) -> None:
         """Let a stream take its turn, if there is a frame to cut for it."""
         if stream.sendable:
-            self.ready[stream] = None
+            stream.queue[stream] = None
         else:
-            self.ready.pop(stream, None)
+            stream.queue.pop(stream, None)
 
     def move(self, stream: S, out: memoryview, pos: int, n: int) -> None:
         """Move the next ``n`` of the stream's ``waiting`` bytes into ``out`` at ``pos``."""
@@ -165,7 +214,7 @@ class SendQueue(ABC, Generic[S]):
 
     def forget(self, stream: S) -> None:
         """Nothing more is written for this stream, but for a reset that waits."""
-        self.ready.pop(stream, None)
+        stream.queue.pop(stream, None)
 
     def drop(self, stream: S) -> None:
         """Let go of what is buffered for sending, a held write included."""

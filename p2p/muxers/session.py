@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from p2p.flow import Priority
+
 
 class Touched:
     """Bits: what happened to a stream in one ``receive_data``, gathered over all its frames.
@@ -94,7 +96,7 @@ class MuxerSession(Protocol):
         ...
 
     def write_into(self, out: memoryview, now: float) -> int:
-        """Put whole frames into ``out``, control frames first, streams in turn; return the bytes written.
+        """Put whole frames into ``out``, control frames first, then streams by priority; return the bytes written.
 
         Returns 0 when there is nothing to write, or when ``out`` is below 64 bytes. A data frame is cut to fit.
         """
@@ -172,6 +174,13 @@ class MuxerSession(Protocol):
 
     def send_copy(self, stream: SessionStream, data: memoryview) -> int:
         """As ``send``, but always copied: only what fits the stream's send buffer, and what all of them may hold."""
+        ...
+
+    def prioritize(self, stream: SessionStream, priority: Priority) -> None:
+        """Give a stream its place among the others, from the next frame on; nothing for one that is over.
+
+        Until this is called it goes with the most urgent, for its opening and negotiation not to starve.
+        """
         ...
 
     def withdraw(self, stream: SessionStream) -> int:

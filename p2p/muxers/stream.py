@@ -23,6 +23,7 @@ from p2p.errors import (
     RemoteProtocolError,
     StreamReset,
 )
+from p2p.flow import DEFAULT_PRIORITY, Priority
 from p2p.muxers.session import SessionStream, Touched
 from p2p.negotiation.multistream import Dialer, Responder
 
@@ -58,8 +59,8 @@ class MuxedStream(Stream):
     """
 
     __slots__ = (
-        "_books", "_closed", "_connection", "_direction", "_failure", "_negotiation", "_protocol", "_receiver",
-        "_receiving", "_sending",
+        "_books", "_closed", "_connection", "_direction", "_failure", "_negotiation", "_priority", "_protocol",
+        "_receiver", "_receiving", "_sending",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class MuxedStream(Stream):
         self._receiver: trio.lowlevel.Task | None = None
         self._receiving = _OneTask("receiving from")
         self._sending = _OneTask("sending to")
+        self.priority = DEFAULT_PRIORITY
 
     def __repr__(self) -> str:
         return f"<stream {self._books.stream_id} {self._protocol or 'un-negotiated'} of {self._connection!r}>"
@@ -97,6 +99,16 @@ class MuxedStream(Stream):
     @property
     def direction(self) -> Direction:
         return self._direction
+
+    @property
+    def priority(self) -> Priority:
+        return self._priority
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        self._priority = priority
+        if self._negotiation is None or self._protocol:  # else it goes first, until it is the application's
+            self._connection.session.prioritize(self._books, priority)
 
     # --- receiving ------------------------------------------------------------------------------------
 
@@ -405,6 +417,7 @@ class MuxedStream(Stream):
         if negotiation.done and negotiation.agreed is not None:
             self._protocol = negotiation.agreed
             self._negotiation = None
+            connection.session.prioritize(books, self._priority)
             connection.settled(self)
         elif books.eof_received or books.reset_code is not None:
             code = books.reset_code

@@ -10,8 +10,9 @@ from typing import Generic
 
 from p2p.errors import RemoteProtocolError
 from p2p.limits import MuxerLimits
+from p2p.muxers.books import S
 from p2p.muxers.ids import RecentIds
-from p2p.muxers.sending import S, SendQueue
+from p2p.muxers.sending import SendQueue
 from p2p.resources.bucket import TokenBucket
 from p2p.resources.memory import MemoryGrant
 
@@ -65,7 +66,7 @@ class StreamTable(Generic[S]):
         self.live[stream.key] = stream
         if stream.inbound:
             self.inbound += 1
-        self._queue.schedule(stream)
+        self._queue.begin(stream)
         return stream
 
     # --- ending ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import trio
 from p2p.abc import Handler, HostView, ProtocolId, Stream
 from p2p.errors import RemoteProtocolError
 from p2p.events import Disconnected, EventsLost
+from p2p.flow import MOST_URGENT
 from p2p.identity import PeerId
 from p2p.limits import PingLimits
 from p2p.resources.bucket import TokenBucket
@@ -31,7 +32,11 @@ async def ping(stream: Stream, *, random: Callable[[int], bytes] = os.urandom) -
     Rounds may follow each other on one stream; a dialer has one such stream per peer at most (ping.md).
     Has no deadline of its own. Raises ``RemoteProtocolError`` for a wrong or cut answer, and what the stream
     raises. After a failure or a cancellation the stream is out of step: reset it.
+
+    The stream becomes most urgent, at both ends where both are ours: a round measures the path, and not what the
+    application has queued before it. It is 32 bytes at a time, so it holds up nobody.
     """
+    stream.priority = MOST_URGENT
     payload = random(PAYLOAD_SIZE)
     start = trio.current_time()
     await stream.send_all(payload)
@@ -120,6 +125,7 @@ class Ping:
             stream.reset()
             return
         peer.streams += 1
+        stream.priority = MOST_URGENT  # see ``ping``; ``rate`` bounds it
         try:
             await self._echo(stream, peer.bucket)
         finally:

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from p2p.abc import Muxer, Role
 from p2p.errors import ResourceLimitExceeded
+from p2p.flow import Priority
 from p2p.limits import MplexLimits, YamuxLimits
 from p2p.muxers.session import Touched
 from tests.machines.budget import Budget
@@ -97,6 +98,12 @@ class SessionPair(RuleBasedStateMachine):
         assert accepted == (min(n, room, in_all) if copy else n)
         assert end.stream.holding == (not copy and n > min(room, in_all))
         end.given += body[:accepted]
+
+    @precondition(some)
+    @rule(data=st.data(), urgency=st.sampled_from([0, 3, 5]), incremental=st.booleans())
+    def prioritize(self, data: st.DataObject, urgency: int, incremental: bool) -> None:
+        side, end = self.pick(data)
+        side.session.prioritize(end.stream, Priority(urgency, incremental))
 
     @precondition(some)
     @rule(data=st.data())
@@ -199,7 +206,7 @@ class SessionPair(RuleBasedStateMachine):
             assert side.session.live_streams == len(live)
             assert table.inbound == sum(stream.inbound for stream in live) <= self.limits.max_inbound_streams
             assert outgoing.copied == sum(len(stream.pending) for stream in live) <= self.limits.send_buffers
-            assert set(outgoing.ready) == {stream for stream in live if stream.sendable}
+            assert set(outgoing.turns) == {stream for stream in live if stream.sendable}
             assert set(table.lingering) <= set(table.live)
             assert side.memory.in_use == sum(end.stream.reserved for end in side.ends.values())
             for end in side.ends.values():

@@ -13,7 +13,6 @@ import trio
 
 from p2p.abc import (
     Connection,
-    ConnectionStatistics,
     Direction,
     Incoming,
     Listener,
@@ -23,6 +22,7 @@ from p2p.abc import (
     Transport,
 )
 from p2p.errors import ConnectionLost, NoCommonProtocol, PeerIdMismatch, StreamReset
+from p2p.flow import DEFAULT_PRIORITY, ConnectionStatistics, Priority
 from p2p.host import Host
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.resources.memory import UNACCOUNTED, MemoryGrant
@@ -307,6 +307,7 @@ class FakeStream(Stream):
     ) -> None:
         self._connection = connection
         self._direction = direction
+        self._priority = DEFAULT_PRIORITY
         self.proposed = proposed
         self.far: FakeStream = self
         self.chosen: ProtocolId | None = None
@@ -327,6 +328,14 @@ class FakeStream(Stream):
     @property
     def direction(self) -> Direction:
         return self._direction
+
+    @property
+    def priority(self) -> Priority:
+        return self._priority
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        self._priority = priority
 
     def settle(self, chosen: ProtocolId | None) -> None:
         self.settled, self.chosen = True, chosen

@@ -1,6 +1,6 @@
 """Cutting mplex messages: which of those that wait leave in which order. PURE.
 
-Resets go first; they are all the control messages there are. Then the streams in turn, a message each, until the
+Resets go first; they are all the control messages there are. Then the streams, as ``Turns`` has them, until the
 buffer is full.
 """
 
@@ -32,7 +32,7 @@ class Outgoing(SendQueue[MplexStream]):
     @property
     def empty(self) -> bool:
         """Whether ``gather`` would write nothing: always, once the remote broke the rules. It cannot be told."""
-        return self.only_goodbye or not (self.ready or self._resets)
+        return self.only_goodbye or not (any(self.queues) or self._resets)
 
     @property
     def congested(self) -> bool:
@@ -49,25 +49,30 @@ class Outgoing(SendQueue[MplexStream]):
         if size < MIN_ROOM or self.only_goodbye:
             return 0
         pos = self.write_control(out, 0, now)
-        ready, max_body = self.ready, self._max_body
-        while ready and size - pos > MAX_HEADER:  # then there is room for any header and one byte of its body
-            stream, _ = ready.popitem(last=False)
-            if stream.unknown:
-                # With no name: go and js send the number, and nobody reads it.
-                pos = _put(out, pos, header(NEW_STREAM, stream.key) + _NO_BODY)
-                stream.unknown = False
-                stream.takes_data = not stream.abandoned
-            elif waiting := stream.waiting:
-                n = min(waiting, max_body, size - pos - MAX_HEADER)
-                pos = _put(out, pos, stream.message + varint.encode(n))
-                self.move(stream, out, pos, n)
-                pos += n
-            else:
-                pos = _put(out, pos, header(CLOSE, stream.key) + _NO_BODY)
-                stream.fin_written = True
-                ended.append(stream)
-            if stream.sendable:
-                ready[stream] = None
+        max_body = self._max_body
+        for queue in self.queues:
+            while queue:
+                if size - pos <= MAX_HEADER:  # else there is room for any header and one byte of its body
+                    return pos
+                stream, _ = queue.popitem(last=False)
+                if stream.unknown:
+                    # With no name: go and js send the number, and nobody reads it.
+                    pos = _put(out, pos, header(NEW_STREAM, stream.key) + _NO_BODY)
+                    stream.unknown = False
+                    stream.takes_data = not stream.abandoned
+                elif waiting := stream.waiting:
+                    n = min(waiting, max_body, size - pos - MAX_HEADER)
+                    pos = _put(out, pos, stream.message + varint.encode(n))
+                    self.move(stream, out, pos, n)
+                    pos += n
+                else:
+                    pos = _put(out, pos, header(CLOSE, stream.key) + _NO_BODY)
+                    stream.fin_written = True
+                    ended.append(stream)
+                if stream.sendable:
+                    queue[stream] = None
+                    if not stream.incremental:
+                        queue.move_to_end(stream, last=False)
         return pos
 
     def write_control(self, out: memoryview, pos: int, now: float) -> int:

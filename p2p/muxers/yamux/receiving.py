@@ -224,7 +224,7 @@ class Receiver:
         if length:
             stream.send_window += length
             stream.empty_frames = 0
-            self._outgoing.schedule(stream)
+            self._outgoing.credited(stream)
             self._touch(stream, Touched.WRITABLE)
 
     def _take_fin(self, stream: YamuxStream) -> None:

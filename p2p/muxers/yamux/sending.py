@@ -2,7 +2,7 @@
 
 Control frames go first: GoAway, pong, ping, RSTs, window updates. All but the RSTs are kept as facts and not as
 frames, so that a remote that makes us answer without end finds one pong and one update per stream waiting. Then the
-streams in turn, a frame each, until the buffer is full.
+streams, as ``Turns`` has them, until the buffer is full.
 """
 
 from __future__ import annotations
@@ -59,18 +59,29 @@ class Outgoing(SendQueue[YamuxStream]):
         if self.only_goodbye:
             return True
         return not (
-            self.ready or self._updates or self._resets or self.pong is not None or self._keepalive.waiting
+            any(self.queues)
+            or self._updates
+            or self._resets
+            or self.pong is not None
+            or self._keepalive.waiting
         )
 
     @property
     def _opening(self) -> bool:
         """Whether streams wait that the remote has not heard of: it refuses those that come behind a GoAway."""
-        return any(stream.opening == SYN for stream in self.ready)
+        return any(stream.opening == SYN for stream in self.turns)
 
     @property
     def congested(self) -> bool:
         """Whether too many control frames wait."""
         return len(self._updates) + len(self._resets) // HEADER_SIZE > self._max_control
+
+    def credited(self, stream: YamuxStream) -> None:
+        """The remote gave it credit: what is sent whole goes on before what came since it had to stop."""
+        goes_on = stream.waiting and not stream.incremental and stream not in stream.queue
+        self.schedule(stream)
+        if goes_on:
+            stream.queue.move_to_end(stream, last=False)
 
     def update(self, stream: YamuxStream) -> bool:
         """Let a window update go out; False when one waits already."""
@@ -100,41 +111,45 @@ class Outgoing(SendQueue[YamuxStream]):
         pos = self.write_control(out, 0, now)
         if self.only_goodbye:
             return pos
-        ready, max_body = self.ready, self._max_body
+        max_body = self._max_body
         pack_into = HEADER.pack_into
-        while ready:
-            room = size - pos - HEADER_SIZE
-            if room <= 0:
-                break
-            stream, _ = ready.popitem(last=False)
-            waiting = stream.waiting
-            n = stream.send_window if stream.send_window < waiting else waiting
-            if n > max_body:
-                n = max_body
-            if n > room:
-                n = room
-            flags = stream.opening
-            # FIN has a frame of its own: js hands it on before the data of the frame that carries it, and loses that.
-            # It is a DATA frame, as rust sends it: go, js and rust take it on either, others look for it nowhere else.
-            if not waiting and stream.eof_sent:
-                flags |= FIN
-            pack_into(out, pos, DATA if n or flags & FIN else WINDOW_UPDATE, flags, stream.stream_id, n)
-            pos += HEADER_SIZE
-            if n:
-                stream.send_window -= n
-                self.move(stream, out, pos, n)
-                pos += n
-            if flags:
-                stream.opening = 0
-                if flags & SYN:
-                    stream.unknown = False
-                    stream.takes_data = not stream.abandoned
-                    stream.granted_at = now
-                if flags & FIN:
-                    stream.fin_written = True
-                    ended.append(stream)
-            if stream.send_window if n < waiting else n and stream.eof_sent:
-                ready[stream] = None
+        for queue in self.queues:
+            while queue:
+                room = size - pos - HEADER_SIZE
+                if room <= 0:
+                    return pos
+                stream, _ = queue.popitem(last=False)
+                waiting = stream.waiting
+                n = stream.send_window if stream.send_window < waiting else waiting
+                if n > max_body:
+                    n = max_body
+                if n > room:
+                    n = room
+                flags = stream.opening
+                # FIN has a frame of its own: js hands it on before the data of the frame that carries it, and loses
+                # that. It is a DATA frame, as rust sends it: go, js and rust take it on either, others look for it
+                # nowhere else.
+                if not waiting and stream.eof_sent:
+                    flags |= FIN
+                pack_into(out, pos, DATA if n or flags & FIN else WINDOW_UPDATE, flags, stream.stream_id, n)
+                pos += HEADER_SIZE
+                if n:
+                    stream.send_window -= n
+                    self.move(stream, out, pos, n)
+                    pos += n
+                if flags:
+                    stream.opening = 0
+                    if flags & SYN:
+                        stream.unknown = False
+                        stream.takes_data = not stream.abandoned
+                        stream.granted_at = now
+                    if flags & FIN:
+                        stream.fin_written = True
+                        ended.append(stream)
+                if stream.send_window if n < waiting else n and stream.eof_sent:
+                    queue[stream] = None
+                    if not stream.incremental:
+                        queue.move_to_end(stream, last=False)
         return pos
 
     def write_control(self, out: memoryview, pos: int, now: float) -> int:

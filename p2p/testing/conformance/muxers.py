@@ -8,108 +8,19 @@ flow control, and without codes of resets, is held to ``CHECKS_WITHOUT_FLOW_CONT
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
 
-from p2p.abc import Muxer, Role
 from p2p.errors import LocalProtocolError, RemoteProtocolError
-from p2p.muxers.session import MuxerSession, SessionStream, Touched
+from p2p.muxers.session import Touched
+from p2p.testing.conformance import priorities
+from p2p.testing.conformance.sessions import MOST_WINDOW, MuxerMaker, Pair, send
 from p2p.testing.conformance.verdict import check, must_raise, run_checks
 
-MuxerMaker = Callable[[], Muxer]
-
-_OUT = 64 * 1024
 _CODE = 7
 #: Above every initial window in use, and below every largest one.
 _LARGE = 1024 * 1024
-#: No session may keep more than this of one stream that nobody reads.
-_MOST_WINDOW = 16 * _LARGE
-
-
-class Side:
-    """One session, and what is known of its streams."""
-
-    def __init__(self, session: MuxerSession) -> None:
-        self.session = session
-        self.now = 0.0
-        self.accepted: list[SessionStream] = []
-        self.flags: dict[int, int] = {}
-
-    def take(self, data: bytes | bytearray | memoryview) -> Sequence[SessionStream]:
-        """Let the session receive ``data``, which is overwritten afterwards, as a pump's buffer is."""
-        buffer = bytearray(data)
-        touched = self.session.receive_data(memoryview(buffer), self.now)
-        buffer[:] = b"\xff" * len(buffer)
-        seen = set()
-        for stream in touched:
-            assert id(stream) not in seen, "receive_data returned a stream twice"
-            seen.add(id(stream))
-            flags, stream.touched = stream.touched, 0
-            self.flags[id(stream)] = self.flags.get(id(stream), 0) | flags
-            if flags & Touched.OPENED:
-                self.accepted.append(stream)
-        return touched
-
-    def give(self, room: int = _OUT) -> bytes:
-        """One gathering."""
-        out = memoryview(bytearray(room))
-        n = self.session.write_into(out, self.now)
-        assert n <= room, f"write_into says it wrote {n} bytes into {room}"
-        return bytes(out[:n])
-
-    def give_all(self) -> bytes:
-        given = bytearray()
-        while data := self.give():
-            given += data
-            assert len(given) <= 2 * _MOST_WINDOW, "there is no end to what is written"
-        assert not self.session.wants_write, "write_into wrote nothing, and wants_write"
-        return bytes(given)
-
-    def read(self, stream: SessionStream, n: int | None = None) -> bytes:
-        return bytes(self.session.read(stream, n, self.now))
-
-    def saw(self, stream: SessionStream, flag: int) -> bool:
-        return bool(self.flags.get(id(stream), 0) & flag)
-
-
-class Pair:
-    """A dialer's session and a responder's."""
-
-    def __init__(self, muxer: Muxer) -> None:
-        self.dialer = Side(muxer.session(Role.DIALER, now=0.0))
-        self.responder = Side(muxer.session(Role.RESPONDER, now=0.0))
-
-    def exchange(self, slices: Callable[[], int] | None = None) -> None:
-        """Let all there is cross, until both are silent."""
-        for _ in range(1000):
-            moved = False
-            for one, other in ((self.dialer, self.responder), (self.responder, self.dialer)):
-                data = memoryview(one.give())
-                moved = moved or bool(data)
-                while data:
-                    n = len(data) if slices is None else slices()
-                    other.take(data[:n])
-                    data = data[n:]
-            if not moved:
-                return
-        raise AssertionError("the two sessions never fall silent")
-
-    def stream(self, opener: Side | None = None) -> tuple[SessionStream, SessionStream]:
-        """A stream known to both, the opener's books first."""
-        opener = opener or self.dialer
-        other = self.responder if opener is self.dialer else self.dialer
-        here = opener.session.open_stream()
-        before = len(other.accepted)
-        self.exchange()
-        assert len(other.accepted) == before + 1, "an opened stream did not appear at the other side"
-        return here, other.accepted[-1]
-
-
-def send(side: Side, stream: SessionStream, data: bytes) -> None:
-    taken = side.session.send_copy(stream, memoryview(data))
-    assert taken == len(data), f"an empty send buffer took {taken} of {len(data)} bytes"
 
 
 @check
@@ -370,7 +281,7 @@ async def check_sender_stops_at_the_window(make: MuxerMaker) -> None:
     await trio.lowlevel.checkpoint()
     pair = Pair(make())
     here, _ = pair.stream()
-    pair.dialer.session.send(here, memoryview(bytes(_MOST_WINDOW)))
+    pair.dialer.session.send(here, memoryview(bytes(MOST_WINDOW)))
     given = len(pair.dialer.give_all())
     assert given < _LARGE, f"{given} bytes were written, and the remote had said nothing"
 
@@ -381,7 +292,7 @@ async def check_a_remote_beyond_the_window_is_refused(make: MuxerMaker) -> None:
     await trio.lowlevel.checkpoint()
     pair = Pair(make())
     here, _ = pair.stream()
-    pair.dialer.session.send(here, memoryview(bytes(_MOST_WINDOW)))
+    pair.dialer.session.send(here, memoryview(bytes(MOST_WINDOW)))
     window = pair.dialer.give_all()
     with must_raise(RemoteProtocolError, what="data beyond the window"):
         pair.responder.take(window * 2)
@@ -410,7 +321,7 @@ async def check_no_credit_for_what_is_not_read(make: MuxerMaker) -> None:
     await trio.lowlevel.checkpoint()
     pair = Pair(make())
     here, there = pair.stream()
-    pair.dialer.session.send(here, memoryview(bytes(2 * _MOST_WINDOW)))
+    pair.dialer.session.send(here, memoryview(bytes(2 * MOST_WINDOW)))
     for second in range(100):
         pair.dialer.now = pair.responder.now = float(second) / 100
         pair.exchange()
@@ -429,7 +340,7 @@ async def check_overflow_ends_that_stream_alone(make: MuxerMaker) -> None:
     here, there = pair.stream()
     sibling, sibling_there = pair.stream()
     send(pair.dialer, sibling, b"unharmed")
-    pair.dialer.session.send(here, memoryview(bytes(_MOST_WINDOW)))
+    pair.dialer.session.send(here, memoryview(bytes(MOST_WINDOW)))
     while data := pair.dialer.give():
         pair.responder.take(data)
         kept = len(there.received)
@@ -454,6 +365,7 @@ _COMMON = (
     check_abandon_with_unread_data_resets,
     check_a_withdrawn_write_leaves_whole_frames,
     check_streams_take_turns,
+    *priorities.CHECKS,
     check_goodbye,
     check_misuse_is_ours,
     check_garbage_is_refused_and_nothing_else_happens,

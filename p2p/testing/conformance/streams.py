@@ -18,6 +18,7 @@ import trio.testing
 
 from p2p.abc import Stream
 from p2p.errors import ConnectionLost, StreamReset
+from p2p.flow import Priority
 from p2p.testing.cancellation import Outcome, cancelled_everywhere
 from p2p.testing.conformance import flow_control
 from p2p.testing.conformance.driving import (
@@ -318,6 +319,24 @@ async def check_lost_connection(make: StreamMaker) -> None:
             await stream.aclose()
 
 
+@check
+async def check_priority_is_kept(make: StreamMaker) -> None:
+    """It begins with the default, is what was set last, and may be set when the stream is over."""
+    async with make() as (a, b):
+        assert a.priority == b.priority == Priority(), (
+            "a stream begins with another priority than the default"
+        )
+        b.priority = Priority(6)
+        for priority in (Priority(0), Priority(7, incremental=False)):
+            a.priority = priority
+            assert a.priority == priority, f"{priority} was set, and is {a.priority}"
+        await a.send_all(b"x")
+        await b.send_all(b"x")
+        assert await receive_exactly(a, 1) == await receive_exactly(b, 1) == b"x"
+        await a.aclose()
+        a.priority = Priority()
+
+
 # --- tasks
 
 
@@ -420,6 +439,7 @@ _COMMON = (
     check_close_delivers_what_was_accepted,
     check_cancelled_close_resets,
     check_lost_connection,
+    check_priority_is_kept,
     check_two_receivers_are_busy,
     check_every_method_is_a_checkpoint,
     check_cancelled_receive_loses_nothing,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from p2p.abc import ProtocolId, Role
 from p2p.errors import RemoteProtocolError
+from p2p.flow import Priority
 from p2p.limits import MplexLimits, YamuxLimits
 from p2p.muxers import mplex
 from p2p.muxers.mplex import MplexSession, MplexStream
@@ -114,6 +115,20 @@ class ResetWithoutCode(YamuxSession):
         super().reset(stream, 0)
 
 
+class NothingIsUrgent(YamuxSession):
+    """What is incremental and what is not is heeded, and urgency is not."""
+
+    def prioritize(self, stream: SessionStream, priority: Priority) -> None:
+        super().prioritize(stream, Priority(incremental=priority.incremental))
+
+
+class AllIsIncremental(YamuxSession):
+    """Streams of one urgency share, whether they want to or not."""
+
+    def prioritize(self, stream: SessionStream, priority: Priority) -> None:
+        super().prioritize(stream, Priority(priority.urgency))
+
+
 BROKEN = {
     FinOnlyClose: "check_abandon_with_unread_data_resets",
     TornFrame: "check_a_withdrawn_write_leaves_whole_frames",
@@ -122,6 +137,8 @@ BROKEN = {
     NoCredit: "check_credit_is_granted_for_what_is_read",
     StartsReadingAnew: "check_bytes_cross_however_sliced",
     ResetWithoutCode: "check_reset_carries_its_code",
+    NothingIsUrgent: "check_urgent_streams_go_first",
+    AllIsIncremental: "check_what_is_not_incremental_is_sent_whole",
 }
 
 #: The same defects, as the streams on top show them.
@@ -187,8 +204,7 @@ class OneFirst(MplexSession):
     """The oldest stream is served as long as it has anything to send."""
 
     def write_into(self, out: memoryview, now: float) -> int:
-        ready = self._outgoing.ready
-        if ready:
+        for ready in filter(None, self._outgoing.turns.queues):
             ready.move_to_end(min(ready, key=lambda stream: stream.key), last=False)
         return super().write_into(out, now)
 

@@ -6,6 +6,7 @@ import trio
 
 from p2p.abc import Connection, Direction, ProtocolId, Stream
 from p2p.errors import StreamReset
+from p2p.flow import Priority
 from p2p.muxers.stream import MuxedStream
 
 
@@ -26,6 +27,14 @@ class Wrapped(Stream):
     @property
     def direction(self) -> Direction:
         return self.stream.direction
+
+    @property
+    def priority(self) -> Priority:
+        return self.stream.priority
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        self.stream.priority = priority
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self.stream.receive_some(max_bytes)
@@ -170,6 +179,18 @@ class PromisesRoom(Wrapped):
         self.stream.check()
 
 
+class OneUrgency(Wrapped):
+    """Whatever is set, a stream is as urgent as at first."""
+
+    @property
+    def priority(self) -> Priority:
+        return self.stream.priority
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        self.stream.priority = Priority(incremental=priority.incremental)
+
+
 BROKEN = {
     EndSaidOnce: "check_end_stays",
     ResetReadsAsTheEnd: "check_reset_is_seen",
@@ -181,5 +202,6 @@ BROKEN = {
     ClosesAnyway: "check_cancelled_close_resets",
     SendsWithoutCheckpoint: "check_every_method_is_a_checkpoint",
     ResetDropsWhatWasWhole: "check_reset_after_eof_leaves_the_data",
+    OneUrgency: "check_priority_is_kept",
     PromisesRoom: "check_waiting_for_room_waits",
 }
