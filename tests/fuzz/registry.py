@@ -347,6 +347,8 @@ SECURING = (
             parse=parse,
             refuses=(InvalidTag, ValueError),
             variant=f"message {number}",
+            largest=8 * KIB,  # NoiseLimits.max_handshake_message
+            memory=64 * KIB,
         )
         for number, parse in (
             (2, machines.read_noise_message_as_dialer),
