@@ -202,7 +202,8 @@ class Connections:
                 if outcome.error is not None:
                     reason = str(outcome.error)
                 self._tell_end(connection, reason)
-                handlers.cancel_scope.deadline = trio.current_time() + self._limits.shutdown_grace
+                if handlers.child_tasks:
+                    handlers.cancel_scope.deadline = trio.current_time() + self._limits.shutdown_grace
         finally:
             self._tasks -= 1
             self._routers.pop(connection, None)

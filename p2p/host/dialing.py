@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,7 +25,7 @@ from p2p.limits import Limits
 from p2p.peerstore import Peerstore
 from p2p.resources.resources import Resources
 from p2p.resources.scopes import Attempt, ConnectionScope
-from p2p.wire.addresses import Multiaddr, protocols, split_peer
+from p2p.wire.addresses import Multiaddr, protocols, split_peer, text
 
 if TYPE_CHECKING:
     from p2p.routing import PeerRouting
@@ -254,7 +253,7 @@ class Flight:
             addr, transport = self._untried.popleft()
             self._trying[addr] = None
             self._tasks += 1
-            self._nursery.start_soon(self._attempt, addr, transport, name=f"dialing {addr}")
+            self._nursery.start_soon(self._attempt, addr, transport, name=f"dialing {text(addr)}")
 
     def _task_ends(self) -> None:
         """The last act of each task in the nursery, which is closed to more after the last one."""
@@ -273,13 +272,12 @@ class Flight:
             self._task_ends()
 
     async def _attempt(self, addr: Multiaddr, transport: Transport) -> None:
-        async with AsyncExitStack() as held:
-            held.callback(self._task_ends)
-            connection: Connection | None = None
-            socket: Attempt | None = None
+        connection: Connection | None = None
+        socket: Attempt | None = None
+        try:
             with Contained(self._log, "dial") as outcome:
                 if takes_descriptor(addr):
-                    socket = await held.enter_async_context(self._sockets.one(self.resources))
+                    socket = await self._sockets.take(self.resources)
                 with trio.move_on_after(self._limits.dial_address):
                     connection = await transport.dial(addr, peer=self.peer, memory=self.resources)
                 if connection is None:
@@ -290,10 +288,15 @@ class Flight:
                 self._attempts.append((addr, outcome.error))
             elif self.winner is None and self._nursery is not None:
                 self.winner, self.address = connection, addr
-                self._nursery.cancel_scope.cancel()
+                if self._tasks > 1:  # else this is the last, and the nursery ends with it
+                    self._nursery.cancel_scope.cancel()
             del self._trying[addr]
             if connection is not None and connection is not self.winner:
                 await trio.aclose_forcefully(connection)
+        finally:
+            if socket is not None:
+                self._sockets.give_back(socket)
+            self._task_ends()
 
 
 def _is_relayed(addr: Multiaddr) -> bool:

@@ -20,7 +20,7 @@ from p2p.host.reports import Reports
 from p2p.limits import Limits
 from p2p.resources.resources import Resources
 from p2p.resources.scopes import ConnectionScope
-from p2p.wire.addresses import Multiaddr
+from p2p.wire.addresses import Multiaddr, text
 
 
 @asynccontextmanager
@@ -84,7 +84,7 @@ class Accepting:
                 await trio.aclose_forcefully(incoming)
                 continue
             self._pending[upgrading] = None
-            nursery.start_soon(self._upgrade, incoming, scope, upgrading, name=f"inbound {addr}")
+            nursery.start_soon(self._upgrade, incoming, scope, upgrading, name=f"inbound {text(addr)}")
 
     def close(self) -> None:
         """End the upgrades under way: nobody is accepted any more."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import trio
 
 from p2p.errors import ResourceLimitExceeded
@@ -18,28 +15,26 @@ class Sockets:
         self._held = 0
         self._waiting = trio.lowlevel.ParkingLot()
 
-    @asynccontextmanager
-    async def one(self, scope: ConnectionScope) -> AsyncIterator[Attempt]:
-        """A socket charged to ``scope`` until the context is left, or as long as the connection it becomes.
+    async def take(self, scope: ConnectionScope) -> Attempt:
+        """A socket charged to ``scope`` until it is given back, or as long as the connection it becomes.
 
         Waits while the limit is used up and other attempts hold some of it, since those end soon. With none of them
         in the way raises ``ResourceLimitExceeded``. Cancelled: nothing is charged.
         """
-        attempt = await self._take(scope)
-        self._held += 1
-        try:
-            yield attempt
-        finally:
-            attempt.close()
-            self._held -= 1
-            self._waiting.unpark()
-
-    async def _take(self, scope: ConnectionScope) -> Attempt:
         while True:
             try:
-                return scope.attempt()
+                attempt = scope.attempt()
             except ResourceLimitExceeded:
                 if not self._held:
                     self._waiting.unpark()  # whoever is next would wait for nobody, too
                     raise
+            else:
+                self._held += 1
+                return attempt
             await self._waiting.park()
+
+    def give_back(self, attempt: Attempt) -> None:
+        """The attempt is over, once, whatever came of it."""
+        attempt.close()
+        self._held -= 1
+        self._waiting.unpark()

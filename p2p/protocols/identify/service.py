@@ -215,19 +215,26 @@ class Identify:
             if not allowed:
                 stream.reset()
                 return
+            rest = self._say(host, stream)
+            if not rest:  # nearly always: there is nothing to wait for
+                return
             with trio.move_on_after(limits.timeout) as deadline:
-                await self._tell(host, stream)
+                await stream.send_all(rest)
             if deadline.cancelled_caught:
                 stream.reset()
 
     async def _tell(self, host: HostView, stream: Stream) -> None:
         """Say how ``host`` is; the end of it is said by whoever closes ``stream``, which then is one packet."""
+        rest = self._say(host, stream)
+        if rest:
+            await stream.send_all(rest)
+
+    def _say(self, host: HostView, stream: Stream) -> memoryview:
+        """Say it as far as ``stream`` takes it now, and return the rest."""
         self._push.telling(host, stream.connection.remote_peer)
         parts = split(self._describe(host, stream.connection), host.limits.identify)
         message = memoryview(b"".join(map(encode_frame, parts)))
-        taken = stream.send_nowait(message)
-        if taken < len(message):  # nearly always there is room for all of it
-            await stream.send_all(message[taken:])
+        return message[stream.send_nowait(message) :]
 
     def _describe(self, host: HostView, connection: Connection) -> IdentifyMessage:
         told = [addr for addr in host.addrs if worth_telling(addr, connection.remote_addr)]

@@ -59,8 +59,9 @@ class Exchange:
         """Take one encoded message. Raises ``RemoteProtocolError``: malformed, or one too many."""
         if self._messages >= self._limits.max_messages:
             raise RemoteProtocolError(f"identify: more than {self._limits.max_messages} messages")
+        message = decode_identify(data)
+        self._merged = merge(self._merged, message) if self._messages else message
         self._messages += 1
-        self._merged = merge(self._merged, decode_identify(data))
 
     def finish(self) -> Identification:
         """The stream ended.
