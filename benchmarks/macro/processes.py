@@ -63,8 +63,10 @@ async def listening(
     busy = {side: {name: Taken() for name in names} for side in ("listening", "dialing")}
 
     async def measure(name: str, subject: Pair) -> None:
-        for count, (dialer, listener) in await _grown(subject, counts, _more_hosts):
+        def take(count: int, dialer: float, listener: float) -> None:
             idle[count][name].take(Figure(listener / 1000, count, {"with_a_host": dialer / 1000}), None)
+
+        await _grow(subject, counts, _more_hosts, take)
         try:
             shares = await _pinging(subject, pings)
         except FAILURES as error:
@@ -92,8 +94,10 @@ async def dialing(
     idle = {count: {each.name: Taken() for each in implementations} for count in counts}
 
     async def measure(name: str, subject: Pair) -> None:
-        for count, (dialer, listener) in await _grown(subject, counts, _more_listeners):
+        def take(count: int, dialer: float, listener: float) -> None:
             idle[count][name].take(Figure(dialer / 1000, count, {"with_a_host": listener / 1000}), None)
+
+        await _grow(subject, counts, _more_listeners, take)
 
     await _in_turn(implementations, repeats, measure, list(idle.values()))
     rows = []
@@ -130,20 +134,20 @@ def _fail(error: Exception, taken: Iterable[Taken]) -> None:
             each.fail(error)
 
 
-async def _grown(subject: Pair, counts: Sequence[int], more: More) -> list[tuple[int, tuple[float, float]]]:
-    """For each count, bytes per connection in the dialing and in the listening process."""
+async def _grow(
+    subject: Pair, counts: Sequence[int], more: More, take: Callable[[int, float, float], None]
+) -> None:
+    """``take`` is given, for each count, bytes per connection in the dialing and in the listening process."""
     await more(subject, IDLE_WARM_UP)
     await subject.settle()
     base = await subject.resident()
     have = 0
-    grown = []
     for count in counts:
         await more(subject, count - have)
         have = count
         await subject.settle()
         dialer, listener = await subject.resident()
-        grown.append((count, ((dialer - base[0]) / count, (listener - base[1]) / count)))
-    return grown
+        take(count, (dialer - base[0]) / count, (listener - base[1]) / count)
 
 
 async def _more_hosts(subject: Pair, count: int) -> None:

@@ -17,6 +17,7 @@ from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.x25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.network.config import ConnectionConfig
+from libp2p.peer.peerstore import PeerStore
 from libp2p.perf.perf_service import PerfService
 from libp2p.rcmgr.connection_limits import ConnectionLimits
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
@@ -67,6 +68,8 @@ def made_host(flags: argparse.Namespace) -> IHost:
         keys,
         sec_opt={TProtocol(PROTOCOL_ID): noise},
         muxer_opt={TProtocol(protocol): muxer},
+        # With more peers than it keeps it forgets itself, and what asks for its own key ends the program.
+        peerstore_opt=PeerStore(max_records=MOST, max_peers=MOST),
         disable_identify_address_discovery=True,
         connection_config=ConnectionConfig(max_connections=MOST, high_watermark=MOST),
         # The largest limits it takes, and nothing that comes into force by itself.
