@@ -22,7 +22,7 @@ BUSY = 0.1  # share of the processors from which on the figures are said to be d
 INTRODUCTION = """\
 # Performance
 
-This page is written by `nox -s bench-compare` from what it measured, and says how things stand, not how they should.
+This page is written by `nox -s bench-compare` from what it measured: how things stand, and beside it how they should.
 [How it is measured](../explanation/performance.md), what each implementation does differently and what limits ours is
 explained apart. Compare figures of one table only: between two runs the same machine may differ two-fold.
 """
