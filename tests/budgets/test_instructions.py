@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,7 @@ from p2p.security.noise.channel import NoiseChannel
 from p2p.testing.pairs import connections_over, stream_pair
 from p2p.wire.addresses import Multiaddr
 from tests.budgets.counting import Executed, executed
-from tests.budgets.table import HOT, Cost
+from tests.budgets.table import HOT, RECORDED, Cost
 
 #: Instructions beyond the budget: less than any call takes, and calls may not be one more.
 SLACK = 1.05
@@ -32,7 +33,10 @@ def each(few: Executed, many: Executed) -> Cost:
 def assert_within(name: str, measured: Cost) -> None:
     budget = HOT[name]
     assert measured.calls <= budget.calls, f"{name}: {measured}, {budget} is allowed"
-    assert measured.instructions <= budget.instructions * SLACK, f"{name}: {measured}, {budget} is allowed"
+    if sys.version_info[:2] == RECORDED:
+        assert measured.instructions <= budget.instructions * SLACK, (
+            f"{name}: {measured}, {budget} is allowed"
+        )
 
 
 def twice(measure: Callable[[int], Executed]) -> Cost:
