@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 #: The version of CPython that the instructions are those of: others make others of the same source, and are held to the
 #: calls alone.
 RECORDED = (3, 11)
