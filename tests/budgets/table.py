@@ -27,8 +27,8 @@ HOT: Mapping[str, Cost] = {
     "yamux: a DATA frame gathered": Cost(148, 7),
     "noise: a frame sealed": Cost(81, 4),
     "noise: a frame opened": Cost(94, 2),
-    "stream: send_all of 1 KiB, sent at once": Cost(1213, 89),
-    "stream: receive_some of 1 KiB that is there": Cost(326, 26),
+    "stream: send_all of 1 KiB, sent at once": Cost(677, 49),
+    "stream: receive_some of 1 KiB that is there": Cost(299, 22),
 }
 
 
