@@ -53,13 +53,13 @@ _GENERATE: Final[dict[KeyType, Callable[[], LoadedPrivateKey]]] = {
 class PublicKey:
     """A public key that passed every check there is. Equal and hashed by its bytes; immutable."""
 
-    __slots__ = ("_encoded", "_message", "_verify")
+    __slots__ = ("_encoded", "_type", "_verify")
 
     def __init__(self, type: KeyType, data: bytes) -> None:
         """``data`` as the specs have it for ``type``. Raises ``RemoteProtocolError``."""
-        self._message = KeyMessage(type, data)
+        self._type = type
         self._verify = _LOAD_PUBLIC[type](data)
-        self._encoded = encode_public_key(self._message)
+        self._encoded = encode_public_key(KeyMessage(type, data))
 
     @classmethod
     def from_protobuf(cls, data: bytes) -> PublicKey:
@@ -71,12 +71,12 @@ class PublicKey:
 
     @property
     def type(self) -> KeyType:
-        return self._message.type
+        return self._type
 
     @property
     def data(self) -> bytes:
         """The key as its kind writes it: 32 bytes for Ed25519, a compressed point, DER."""
-        return self._message.data
+        return decode_public_key(self._encoded).data
 
     def to_protobuf(self) -> bytes:
         """The deterministic encoding, which peer ids are made of."""

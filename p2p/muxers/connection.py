@@ -95,7 +95,8 @@ class MuxedConnection(Connection):
         self._negotiating: Deadlines[MuxedStream] = Deadlines(limits.negotiation.timeout)
         #: For want of a router. Mostly none, and few at most, so this is no deque: an empty one takes 700 bytes.
         self._accepted: list[MuxedStream] = []
-        self._openers = trio.lowlevel.ParkingLot()
+        #: Who waits for a slot; made when somebody does.
+        self._openers: trio.lowlevel.ParkingLot | None = None
         self._router: StreamRouter | None = None
         #: Whether the pump waits for overfull streams to be read.
         self._yielding = False
@@ -108,12 +109,8 @@ class MuxedConnection(Connection):
             session,
             self._outbox,
             self._ending,
+            self,
             limits=limits,
-            changed=self.changed,
-            tell=self._tell,
-            refuse=self._refuse,
-            first_expiry=self._negotiating.first,
-            expire=self._expire,
         )
         #: Whether a handler was started for what arrived: it may have an answer in a moment.
         self._served = False
@@ -183,6 +180,8 @@ class MuxedConnection(Connection):
         self._check_open()
         while not self.session.can_open:
             self.flush()  # the opening of a lazy stream may be held back still, and its answer is what gives a slot
+            if self._openers is None:
+                self._openers = trio.lowlevel.ParkingLot()
             await self._openers.park()
             self._check_open()
         try:
@@ -270,7 +269,7 @@ class MuxedConnection(Connection):
                 now = trio.current_time()
                 self._take(inbox.take(n, now), now)
         except (RemoteProtocolError, NegotiationError) as error:
-            self._refuse(error)
+            self.refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._ending.transport_ended(str(error))
 
@@ -283,15 +282,17 @@ class MuxedConnection(Connection):
             with trio.move_on_at(session.stall(trio.current_time())):
                 await self.waiters.wait(lambda: not session.overfull)
             self._yielding = False
-            self._tell(session.shed(trio.current_time()))
+            self.tell(session.shed(trio.current_time()))
             self.flush()
 
     def _take(self, frames: Iterable[Sequence[SessionStream]], now: float) -> None:
         """Let the streams that each frame touched act, and answer what there is to answer, without a suspension."""
         fronts = self._fronts
-        anything = heard = 0
+        anything = heard = pinged = 0
         for touched in frames:
             anything = 1
+            if not touched:
+                pinged = 1
             for books in touched:
                 flags, books.touched = books.touched, 0
                 stream = fronts.get(books)
@@ -306,6 +307,8 @@ class MuxedConnection(Connection):
         self.changed()
         if heard & _SAYS:
             self.writing.heard()
+        if pinged:  # or said goodbye: of no stream, that is
+            self.writing.answered()
         if self._served:
             self._served = False
             self.writing.soon()
@@ -328,12 +331,16 @@ class MuxedConnection(Connection):
             self.writing.wake_by(self._negotiating.add(stream, now))
         return stream
 
-    def _expire(self, now: float) -> None:
+    def first_expiry(self) -> float:
+        """When the negotiation of a stream will have taken too long; infinite when there is none."""
+        return self._negotiating.first()
+
+    def expire(self, now: float) -> None:
         """Reset the streams whose negotiation took too long."""
         for stream in self._negotiating.expired(now):
             stream.reset()
 
-    def _tell(self, touched: Sequence[SessionStream]) -> None:
+    def tell(self, touched: Sequence[SessionStream]) -> None:
         """Let streams act on what the session did to them of itself."""
         for books in touched:
             flags, books.touched = books.touched, 0
@@ -389,7 +396,7 @@ class MuxedConnection(Connection):
         if not self._fronts:
             self._fronts.clear()  # an emptied dict keeps its table
 
-    def _refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
+    def refuse(self, error: RemoteProtocolError | NegotiationError) -> None:
         """The remote broke the rules: tell it, at the end if the socket takes nothing now; read nothing more."""
         if isinstance(error, NoCommonProtocol) and self._refused is not None:
             self._refused()

@@ -215,6 +215,8 @@ class SendQueue(ABC, Generic[S]):
     def forget(self, stream: S) -> None:
         """Nothing more is written for this stream, but for a reset that waits."""
         stream.queue.pop(stream, None)
+        if not stream.queue:
+            stream.queue.clear()  # an emptied dict keeps its table
 
     def drop(self, stream: S) -> None:
         """Let go of what is buffered for sending, a held write included."""

@@ -9,8 +9,8 @@ full. So many small writes share a frame and a system call, and a lone one waits
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
 
 import trio
 
@@ -27,25 +27,45 @@ JOIN = 0.000_5
 PATIENCE = 2
 
 
+class Pump(Protocol):
+    """What the writer asks of its connection. One object, since five methods would take a third of a kilobyte."""
+
+    def changed(self) -> None:
+        """Others may go on."""
+        ...
+
+    def tell(self, touched: Sequence[SessionStream]) -> None:
+        """The session touched these streams of itself."""
+        ...
+
+    def refuse(self, error: RemoteProtocolError) -> None:
+        """The remote broke the rules, which ends the connection."""
+        ...
+
+    def first_expiry(self) -> float:
+        """When ``expire`` is to be called."""
+        ...
+
+    def expire(self, now: float) -> None:
+        """It is time."""
+        ...
+
+
 class Writing:
     """The sending half of the pump. All but :meth:`run` is called from anywhere, never waits and never raises."""
 
     __slots__ = (
-        "_changed",
         "_ending",
-        "_expire",
-        "_first_expiry",
         "_frame",
         "_gives_up",
         "_joins_until",
         "_limits",
         "_outbox",
+        "_pump",
         "_raw",
-        "_refuse",
         "_said",
         "_session",
         "_task",
-        "_tell",
         "_timer",
         "joining",
     )
@@ -56,29 +76,17 @@ class Writing:
         session: MuxerSession,
         outbox: Outbox,
         ending: Ending,
+        pump: Pump,
         *,
         limits: Limits,
-        changed: Callable[[], None],
-        tell: Callable[[Sequence[SessionStream]], None],
-        refuse: Callable[[RemoteProtocolError], None],
-        first_expiry: Callable[[], float],
-        expire: Callable[[float], None],
     ) -> None:
-        """``changed`` is called when others may go on, ``tell`` with the streams that the session touched of itself.
-
-        ``refuse`` ends the connection for what the remote did. ``first_expiry`` says when ``expire`` is to be called.
-        """
         self._raw = raw
         self._session = session
         self._outbox = outbox
         self._frame = outbox.frame
         self._ending = ending
         self._limits = limits
-        self._changed = changed
-        self._tell = tell
-        self._refuse = refuse
-        self._first_expiry = first_expiry
-        self._expire = expire
+        self._pump = pump
         #: The writer while it rests, and the timers of the connection.
         self._task: trio.lowlevel.Task | None = None
         self._timer: trio.CancelScope | None = None
@@ -109,7 +117,7 @@ class Writing:
             self._joins_until = now + JOIN
             if not everything:
                 self._wake()
-            self._changed()
+            self._pump.changed()
         if self._ending.finished:
             self._ending.stop()
 
@@ -143,7 +151,7 @@ class Writing:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._ending.cannot_send(error)
             return
-        self._changed()
+        self._pump.changed()
 
     def soon(self) -> None:
         """There is something to send, and it may wait for more."""
@@ -160,6 +168,11 @@ class Writing:
         """A timer was set."""
         if self._timer is not None and due < self._timer.deadline:
             self._timer.deadline = due
+
+    def answered(self) -> None:
+        """A ping was, perhaps: what was to be done for want of a pong need wake nobody."""
+        if self._timer is not None and not self._outbox.blocked:
+            self._timer.deadline = self._next_timer()
 
     def _wake(self) -> None:
         if self._task is not None:
@@ -180,7 +193,7 @@ class Writing:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._ending.cannot_send(error)
         except RemoteProtocolError as error:
-            self._refuse(error)
+            self._pump.refuse(error)
 
     async def _work(self) -> NoReturn:
         while True:
@@ -197,13 +210,13 @@ class Writing:
     def _keep_time(self) -> None:
         """A timer is due, or was."""
         now = trio.current_time()
-        self._expire(now)
+        self._pump.expire(now)
         if now >= self._gives_up:
             self._ending.fail(ConnectionLost(f"the remote took no bytes for {self._limits.write:g} seconds"))
         elif not self._outbox.blocked:
             due = self._session.next_timer()
             if due is not None and due <= now:
-                self._tell(self._session.handle_timer(now))
+                self._pump.tell(self._session.handle_timer(now))
             self.flush()
 
     async def _send_refused(self) -> None:
@@ -211,14 +224,14 @@ class Writing:
             self._gives_up = trio.current_time() + self._limits.write
         assert self._timer is not None
         # Not for the session's timers: whoever only adapts a stream cannot be cancelled here and go on.
-        self._timer.deadline = min(self._gives_up, self._first_expiry())
+        self._timer.deadline = min(self._gives_up, self._pump.first_expiry())
         await self._raw.wait_writable()
         self._gives_up = math.inf
         self._timer.deadline = self._next_timer()
         self._outbox.send_refused()
         if not self._outbox.blocked:
             self.flush()
-        self._changed()
+        self._pump.changed()
 
     async def _join(self) -> None:
         idle = 0
@@ -241,5 +254,5 @@ class Writing:
 
     def _next_timer(self) -> float:
         due = self._session.next_timer()
-        first = self._first_expiry()
+        first = self._pump.first_expiry()
         return first if due is None else min(first, due)
