@@ -7,6 +7,7 @@ Each protocol adds its control frames and the cutting of frames (``gather``). A 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic
@@ -36,13 +37,13 @@ class Turns(Generic[S]):
     application's, and must not starve: who opens a stream can say that it is urgent only once it is open.
     """
 
-    __slots__ = ("_by_urgency", "_first", "queues")
+    __slots__ = ("_first", "_urgencies", "queues")
 
     def __init__(self) -> None:
         self._first: OrderedDict[S, None] = OrderedDict()
-        self._by_urgency = {MOST_URGENT.urgency: self._first}
         #: Most urgent first; they may be empty.
         self.queues = [self._first]
+        self._urgencies = [MOST_URGENT.urgency]  # of each
 
     def __iter__(self) -> Iterator[S]:
         """Those that wait for their turn, the next one first."""
@@ -57,10 +58,12 @@ class Turns(Generic[S]):
     def place(self, stream: S, priority: Priority) -> None:
         """Give a stream its place, behind those that wait there already, if it waits."""
         stream.incremental = priority.incremental
-        queue = self._by_urgency.get(priority.urgency)
-        if queue is None:
-            queue = self._by_urgency[priority.urgency] = OrderedDict()
-            self.queues[:] = (self._by_urgency[urgency] for urgency in sorted(self._by_urgency))
+        urgencies, urgency = self._urgencies, priority.urgency
+        if urgency not in urgencies:
+            at = bisect(urgencies, urgency)
+            urgencies.insert(at, urgency)
+            self.queues.insert(at, OrderedDict())
+        queue = self.queues[urgencies.index(urgency)]
         before, stream.queue = stream.queue, queue
         if queue is not before and stream in before:
             del before[stream]

@@ -29,8 +29,8 @@ COUNT = 32
 TASKS = 2
 #: Objects that the garbage collector follows, and bytes of all objects, with what is kept of so few peers to know them
 #: again. What OpenSSL has is not among those: two ciphers of 2 KB, and a key.
-OBJECTS = 124
-BYTES = 22_000
+OBJECTS = 128
+BYTES = 22_500
 #: Bytes from which on something is a buffer.
 BUFFER = 1024
 #: In ``keep_alive`` seconds, of both sides. Both fell idle at the same time, so each asks, and each answers: a turn for
