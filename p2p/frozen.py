@@ -56,6 +56,7 @@ def _shown(field: dataclasses.Field[Any]) -> object:
 
 def _methods(cls: type, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, object]:
     count = len(fields)
+    names = tuple(fields)
     # What a slot leaves in its class reads and writes it, whatever __setattr__ says.
     slots = [getattr(cls, name) for name in fields]
     readers: list[Callable[[object], object]] = [slot.__get__ for slot in slots]
@@ -64,7 +65,10 @@ def _methods(cls: type, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[st
 
     def __init__(self: object, *given: object, **named: object) -> None:
         if len(given) != count or named:
-            given = (*given, *_rest(cls, fields, len(given), named))
+            if not given and tuple(named) == names:  # as most calls are: all by name, in order
+                given = tuple(named.values())
+            else:
+                given = (*given, *_rest(cls, fields, len(given), named))
         for write, value in zip(writers, given, strict=True):
             write(self, value)
         if finish is not None:

@@ -236,7 +236,10 @@ class Flight:
                     asked = True
                     self._tasks += 1
                     nursery.start_soon(self._find, find, self.peer)
+                first = self._next()
                 self._start()
+                if first is not None:  # mostly the only one, which needs no task of its own
+                    await self._attempt(*first)
 
     def landed(self) -> None:
         """The flight is over. What it left unfinished without a connection was too slow."""
@@ -247,16 +250,20 @@ class Flight:
                 self._attempts.append((addr, trio.TooSlowError(late)))
 
     def _start(self) -> None:
-        while self._nursery is not None and self._untried and len(self._trying) < self._limits.parallel_dials:
-            if self.winner is not None:
-                return
-            addr, transport = self._untried.popleft()
-            self._trying[addr] = None
-            self._tasks += 1
-            self._nursery.start_soon(self._attempt, addr, transport, name=f"dialing {text(addr)}")
+        while self._nursery is not None and (turn := self._next()) is not None:
+            self._nursery.start_soon(self._attempt, *turn, name=f"dialing {text(turn[0])}")
+
+    def _next(self) -> tuple[Multiaddr, Transport] | None:
+        """Whose turn it is; None while nobody is left, or no more may be tried at once."""
+        if self.winner is not None or not self._untried or len(self._trying) >= self._limits.parallel_dials:
+            return None
+        addr, transport = self._untried.popleft()
+        self._trying[addr] = None
+        self._tasks += 1
+        return addr, transport
 
     def _task_ends(self) -> None:
-        """The last act of each task in the nursery, which is closed to more after the last one."""
+        """The last act of each attempt and search; the nursery is closed to more after the last one."""
         self._tasks -= 1
         self._start()
         if not self._tasks:

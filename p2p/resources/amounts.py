@@ -6,7 +6,8 @@ The same eight numbers say what a scope has in use and what it may have at most.
 from __future__ import annotations
 
 import sys
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from typing import Final
 
 from p2p.frozen import frozen
@@ -33,12 +34,13 @@ class Amounts:
     descriptors: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in zip(NAMES, astuple(self), strict=True):
+        for name, value in zip(NAMES, by_index(self), strict=True):
             if value < 0:
                 raise ValueError(f"{name} is {value}: an amount is 0 or more")
 
 
 NAMES: Final = tuple(field.name for field in fields(Amounts))
+_NUMBERS: Final = attrgetter(*NAMES)
 (
     MEMORY,
     STREAMS,
@@ -60,4 +62,5 @@ DESCRIPTOR: Final[Charge] = ((DESCRIPTORS, 1),)
 
 def by_index(amounts: Amounts) -> tuple[int, ...]:
     """The numbers as a scope compares them."""
-    return astuple(amounts)
+    numbers: tuple[int, ...] = _NUMBERS(amounts)
+    return numbers
