@@ -80,7 +80,11 @@ class Guard:
             elements += 1
             if elements > self.max_elements or elements - first > guard.max_elements:
                 raise RemoteProtocolError(f"message of more than {guard.max_elements} elements")
-            tag, position = _varint(data, position, end, _MAX_TAG)
+            tag = data[position]  # nearly all tags and lengths take one byte, which says the same to _varint
+            if tag < 0x80:
+                position += 1
+            else:
+                tag, position = _varint(data, position, end, _MAX_TAG)
             number, wire_type = tag >> 3, tag & 7
             if number == 0:
                 raise RemoteProtocolError("field number 0")
@@ -93,7 +97,11 @@ class Guard:
                     raise RemoteProtocolError(f"field {number} comes more than {rule.max_count} times")
                 counts[number] = count
             if wire_type == LENGTH:
-                length, position = _varint(data, position, end, _MAX_LENGTH)
+                if position < end and data[position] < 0x80:
+                    length = data[position]
+                    position += 1
+                else:
+                    length, position = _varint(data, position, end, _MAX_LENGTH)
                 if length > end - position:
                     raise RemoteProtocolError(f"field {number} of {length} bytes, {end - position} are left")
                 if rule is None:

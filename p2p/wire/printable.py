@@ -12,6 +12,8 @@ def printable(text: str | bytes, limit: int = 128) -> str:
     """
     if isinstance(text, bytes):
         text = text[: 4 * (limit + 1)].decode("utf-8", "surrogateescape")
+    if len(text) <= limit and text.isascii() and text.isprintable() and "\\" not in text:
+        return text  # as nearly all are; what follows would say the same
     pieces = [_escaped(char) for char in text[: limit + 1]]
     whole = "".join(pieces)
     if len(whole) <= limit:

@@ -44,6 +44,7 @@ class Exchange:
 #: Between two hosts on the memory transport, Noise and yamux.
 EXCHANGES: Mapping[str, Exchange] = {
     "a 32 B round trip on an open stream": Exchange(6, 2, 2),
+    "a connection: dial, a request, identify both ways, close": Exchange(75.9, 15.4, 12),
     "a 64 KiB write": Exchange(3.45, 0.7, 0.7),
     "a request: open, 32 B, answer, close": Exchange(15.85, 2, 2),
     "an idle connection, each keep-alive period": Exchange(8, 4, 3),

@@ -144,6 +144,22 @@ async def test_a_hundred_requests_at_once(mock_clock: trio.testing.MockClock) ->
     assert_within("a request, of 100 at once", measured)
 
 
+async def test_a_handshake(mock_clock: trio.testing.MockClock) -> None:
+    async with hosts() as pair:
+        here, there = pair.dialing, pair.listening
+
+        async def come_and_go() -> None:
+            connection = await here.dial(there.addrs[0])
+            async with await here.open_stream(there.peer_id, ANSWER) as stream:
+                await ask(stream)
+            await trio.testing.wait_all_tasks_blocked()  # each has told the other who it is
+            await connection.aclose()
+            await there.wait_disconnected(here.peer_id)
+
+        measured = await each(pair.traffic, come_and_go)
+    assert_within("a connection: dial, a request, identify both ways, close", measured)
+
+
 async def test_nothing_wakes_an_idle_connection_but_the_keep_alive(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

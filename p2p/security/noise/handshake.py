@@ -14,14 +14,13 @@ Source: specs/noise; specs/connections/inlined-muxer-negotiation; Noise Protocol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NoReturn, final
+from typing import Final, NamedTuple, NoReturn, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from p2p.abc import ProtocolId, Role
 from p2p.errors import HandshakeFailed, LocalProtocolError, PeerIdMismatch, RemoteProtocolError
-from p2p.frozen import frozen
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import NoiseLimits
 from p2p.security.noise.channel import NoiseChannel
@@ -69,8 +68,7 @@ class StaticKey:
         raise TypeError("a static key is neither pickled nor copied")
 
 
-@frozen
-class Established:
+class Established(NamedTuple):
     """What a handshake that went well gives."""
 
     channel: NoiseChannel
