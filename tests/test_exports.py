@@ -38,6 +38,8 @@ HEAVY = {
     "importlib.metadata",
     "p2p.muxers.mplex",
     "p2p.peerstore.sqlite",
+    "p2p.transports.interfaces",
+    "ifaddr",
     "p2p.transports.memory",
     "p2p.transports.unix",
     "requests",

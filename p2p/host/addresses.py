@@ -12,11 +12,11 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from p2p import transports
 from p2p.abc import Connection
 from p2p.identity import PeerId
 from p2p.limits import Limits
-from p2p.transports.interfaces import expand
-from p2p.wire.addresses import Multiaddr, parts, with_peer
+from p2p.wire.addresses import Multiaddr, leading_ip, parts, with_peer
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -55,7 +55,9 @@ class Addresses:
 
     def listened(self, addr: Multiaddr) -> None:
         """A listener is bound to ``addr``; a wildcard stands for this machine's interfaces as they are now."""
-        self._listened.update(dict.fromkeys(expand(addr)))
+        ip = leading_ip(addr)
+        wildcard = ip is not None and ip.is_unspecified
+        self._listened.update(dict.fromkeys(transports.expand(addr) if wildcard else (addr,)))
         self._update()
 
     def unlistened(self) -> None:

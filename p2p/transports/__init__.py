@@ -7,6 +7,7 @@ from p2p.transports.tcp import TCP
 from p2p.transports.upgraded import Upgraded
 
 if TYPE_CHECKING:
+    from p2p.transports.interfaces import expand as expand
     from p2p.transports.memory import Memory, MemoryHub
     from p2p.transports.unix import Unix
 else:
@@ -16,6 +17,8 @@ else:
             "Memory": "p2p.transports.memory",
             "MemoryHub": "p2p.transports.memory",
             "Unix": "p2p.transports.unix",
+            # For those who listen on a wildcard: what it stands on runs ``ldconfig`` when it is imported.
+            "expand": "p2p.transports.interfaces",
         },
     )
 
