@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("trio", "cryptography", "noiseprotocol", "multiaddr", "protobuf")
+PACKAGES = ("trio", "cryptography", "multiaddr", "protobuf")
 
 
 def facts() -> dict[str, Any]:
