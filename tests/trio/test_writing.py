@@ -38,7 +38,7 @@ class Sends:
 
 
 @asynccontextmanager
-async def counted() -> AsyncIterator[tuple[MuxedStream, MuxedStream, Sends]]:
+async def counted(clock: Clock) -> AsyncIterator[tuple[MuxedStream, MuxedStream, Sends]]:
     """Two ends of a stream on which nothing is under way, and the sends of the first end's connection."""
     left_raw, right_raw = raw_pair(buffer=1024 * KIB)
     traffic = Traffic()
@@ -48,19 +48,20 @@ async def counted() -> AsyncIterator[tuple[MuxedStream, MuxedStream, Sends]]:
         await right.send_all(b"x")
         await left.receive_some()
         await trio.testing.wait_all_tasks_blocked()
+        clock.jump(2 * JOIN)  # silence
         sends.take(), sends.take_bytes()
         yield left, right, sends
 
 
 async def test_the_first_write_leaves_before_send_all_returns(mock_clock: Clock) -> None:
-    async with counted() as (left, _, sends):
+    async with counted(mock_clock) as (left, _, sends):
         left.connection.session.send(left.books, memoryview(b"lone"))
         left.connection.writing.push(left.books)
         assert sends.take() == 1
 
 
 async def test_writes_close_behind_it_share_a_frame(mock_clock: Clock) -> None:
-    async with counted() as (left, right, sends):
+    async with counted(mock_clock) as (left, right, sends):
         for _ in range(50):
             await left.send_all(bytes(100))
         assert sends.take() == 1  # the first: time stands still, so all others wait for more
@@ -72,7 +73,7 @@ async def test_writes_close_behind_it_share_a_frame(mock_clock: Clock) -> None:
 
 
 async def test_nothing_waits_longer_than_it_may_while_more_is_written(mock_clock: Clock) -> None:
-    async with counted() as (left, _, sends):
+    async with counted(mock_clock) as (left, _, sends):
         await left.send_all(b"first")
         await left.send_all(b"second")
         assert sends.take() == 1
@@ -84,7 +85,7 @@ async def test_nothing_waits_longer_than_it_may_while_more_is_written(mock_clock
 
 
 async def test_the_last_one_waits_for_few_turns_of_the_scheduler(mock_clock: Clock) -> None:
-    async with counted() as (left, _, sends):
+    async with counted(mock_clock) as (left, _, sends):
         await left.send_all(b"first")
         await left.send_all(b"second")
         sends.take()
@@ -94,7 +95,7 @@ async def test_the_last_one_waits_for_few_turns_of_the_scheduler(mock_clock: Clo
 
 
 async def test_what_is_heard_makes_the_next_write_leave_at_once(mock_clock: Clock) -> None:
-    async with counted() as (left, right, sends):
+    async with counted(mock_clock) as (left, right, sends):
         await left.send_all(b"question")
         await right.receive_some()
         await right.send_all(b"answer")
@@ -105,7 +106,7 @@ async def test_what_is_heard_makes_the_next_write_leave_at_once(mock_clock: Cloc
 
 
 async def test_who_waits_for_an_answer_sends_first(mock_clock: Clock) -> None:
-    async with counted() as (left, right, sends):
+    async with counted(mock_clock) as (left, right, sends):
         await left.send_all(b"first")
         await left.send_all(b"second")
         sends.take()
@@ -118,7 +119,7 @@ async def test_who_waits_for_an_answer_sends_first(mock_clock: Clock) -> None:
 
 
 async def test_full_frames_are_sealed_at_once_and_sent_by_the_batch(mock_clock: Clock) -> None:
-    async with counted() as (left, right, sends):
+    async with counted(mock_clock) as (left, right, sends):
         await left.send_all(b"x")
         assert sends.take() == 1
         for _ in range(3):
@@ -135,7 +136,7 @@ async def test_full_frames_are_sealed_at_once_and_sent_by_the_batch(mock_clock: 
 
 
 async def test_what_waits_leaves_before_the_goodbye(mock_clock: Clock) -> None:
-    async with counted() as (left, right, sends):
+    async with counted(mock_clock) as (left, right, sends):
         for _ in range(3):
             await left.send_all(b"abc")
         sends.take()
@@ -146,7 +147,7 @@ async def test_what_waits_leaves_before_the_goodbye(mock_clock: Clock) -> None:
 
 
 async def test_a_close_and_the_next_opening_share_a_send(mock_clock: Clock) -> None:
-    async with counted() as (left, _, sends):
+    async with counted(mock_clock) as (left, _, sends):
         connection = left.connection
         await left.aclose()
         assert not sends.take()
