@@ -324,9 +324,10 @@ class Connection(trio.abc.AsyncResource):
     async def open_stream(self, *protocols: ProtocolId, lazy: bool = False) -> Stream:
         """Open a stream and negotiate one of ``protocols``; with none it is bare, for tests and other muxings.
 
-        Waits for a slot of the remote: that is the backpressure. Lazy (one protocol): the proposal leaves
-        with the first bytes sent and a refusal surfaces at the first receive. Raises ``NoCommonProtocol``,
-        ``ConnectionLost``. Cancelled: the stream is reset and nothing is left.
+        Waits for a slot of the remote, which is the backpressure, and for its answer, ``limits.open_stream`` in all;
+        then raises ``NegotiationError``. Lazy (one protocol): the proposal leaves with the first bytes sent and a
+        refusal surfaces at the first receive. Raises ``NoCommonProtocol``, ``ConnectionLost``. Cancelled: the stream
+        is reset and nothing is left.
         """
 
     @abstractmethod

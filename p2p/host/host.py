@@ -30,7 +30,7 @@ from p2p.abc import (
     StreamTransport,
     Transport,
 )
-from p2p.errors import ConnectionLost, Denied, NegotiationError
+from p2p.errors import ConnectionLost, Denied
 from p2p.events import AddressesChanged, Event, Listening, PeerIdentified, ProtocolsChanged
 from p2p.host.addresses import Addresses
 from p2p.host.connections import Connections
@@ -261,11 +261,7 @@ class Host:
         if not lazy:
             # What it speaks first; what we know of it may be old, so the rest is proposed too.
             common = [*common, *(protocol for protocol in protocols if protocol not in common)]
-        with trio.move_on_after(self._limits.open_stream):
-            return await self._connections.open_stream(connection, common, lazy=lazy)
-        raise NegotiationError(
-            f"{connection.remote_peer} gave no stream within {self._limits.open_stream:g} seconds"
-        )
+        return await self._connections.open_stream(connection, common, lazy=lazy)
 
     async def wait_connected(self, peer: PeerId) -> Connection:
         """Wait until there is a usable connection to ``peer``. Raises ``trio.ClosedResourceError`` after the end."""

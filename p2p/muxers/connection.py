@@ -176,7 +176,26 @@ class MuxedConnection(Connection):
     async def open_stream(self, *protocols: ProtocolId, lazy: bool = False) -> MuxedStream:
         """Open a stream and negotiate one of ``protocols``; see :meth:`p2p.abc.Connection.open_stream`."""
         negotiation = Dialer(protocols, lazy=lazy, limits=self.limits.negotiation) if protocols else None
-        await trio.lowlevel.checkpoint()
+        if self.session.can_open and (lazy or negotiation is None):
+            # There is nothing to wait for, so no time to limit: that would be a tenth of what a request costs.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_open()
+            stream = self._open(negotiation)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return stream
+        with trio.move_on_after(self.limits.open_stream):
+            await trio.lowlevel.checkpoint()
+            await self._until_slot()
+            stream = self._open(negotiation)
+            if negotiation is not None and not lazy:
+                self.flush()
+                await self._until_answered(stream)
+            return stream
+        raise NegotiationError(
+            f"{self._remote_peer} gave no stream within {self.limits.open_stream:g} seconds"
+        )
+
+    async def _until_slot(self) -> None:
         self._check_open()
         while not self.session.can_open:
             self.flush()  # the opening of a lazy stream may be held back still, and its answer is what gives a slot
@@ -184,6 +203,8 @@ class MuxedConnection(Connection):
                 self._openers = trio.lowlevel.ParkingLot()
             await self._openers.park()
             self._check_open()
+
+    def _open(self, negotiation: Dialer | None) -> MuxedStream:
         try:
             books = self.session.open_stream()
         finally:
@@ -192,9 +213,6 @@ class MuxedConnection(Connection):
         self._fronts[books] = stream
         if negotiation is not None:
             self.session.send(books, memoryview(negotiation.data_to_send()))
-            if not lazy:
-                self.flush()
-                await self._until_answered(stream)
         return stream
 
     async def _until_answered(self, stream: MuxedStream) -> None:
@@ -360,8 +378,7 @@ class MuxedConnection(Connection):
 
     def was_read(self) -> None:
         """A stream was read: credit may go out, and the pump may be waiting for just that."""
-        if not self.writing.joining:
-            self.writing.hurry()
+        self.writing.hurry()
         if self._yielding:
             self.changed()
 

@@ -122,8 +122,8 @@ class Writing:
             self._ending.stop()
 
     def hurry(self) -> None:
-        """Nothing more is said for now: send what waits, should anything."""
-        if self._outbox.wants_flush:
+        """Send what waits, should anything, and unless the writer is about to."""
+        if not self.joining and self._outbox.wants_flush:
             self.flush()
 
     def push(self, stream: SessionStream) -> None:

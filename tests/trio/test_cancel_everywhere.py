@@ -235,7 +235,7 @@ def test_cancel_everywhere_open_stream(lazy: bool, muxer: str) -> None:
             await assert_good(await connection.open_stream(ECHO))
             return outcome
 
-    assert everywhere(attempt) >= 3
+    assert everywhere(attempt) >= (1 if lazy else 3)
 
 
 @over_each_muxer
@@ -260,7 +260,7 @@ def test_cancel_everywhere_open_stream_of_a_host(protocols: tuple[str, ...], mux
             assert_unused(dialer, responder)
             return outcome
 
-    assert everywhere(attempt) >= 3
+    assert everywhere(attempt) >= (1 if len(protocols) == 1 else 3)
 
 
 @over_each_muxer

@@ -105,17 +105,16 @@ async def test_what_is_heard_makes_the_next_write_leave_at_once(mock_clock: Cloc
         assert sends.take() == 1
 
 
-async def test_who_waits_for_an_answer_sends_first(mock_clock: Clock) -> None:
-    async with counted(mock_clock) as (left, right, sends):
-        await left.send_all(b"first")
-        await left.send_all(b"second")
-        sends.take()
+async def test_who_waits_for_an_answer_sends_what_nobody_else_will(mock_clock: Clock) -> None:
+    async with counted(mock_clock) as (left, _, sends):
+        opened = await left.connection.open_stream()
+        assert not sends.take()  # an opening goes with the first bytes
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(left.receive_some)
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            nursery.start_soon(opened.receive_some)
+            await trio.testing.wait_all_tasks_blocked()
             assert sends.take() == 1
-            await right.send_all(b"answer")
+            nursery.cancel_scope.cancel()
+        opened.reset()
 
 
 async def test_full_frames_are_sealed_at_once_and_sent_by_the_batch(mock_clock: Clock) -> None:
