@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from p2p.abc import ProtocolId
 from p2p.errors import LocalProtocolError, NoCommonProtocol, RemoteProtocolError
@@ -150,7 +151,7 @@ class Dialer(_Machine):
         if lazy and len(protocols) > 1:
             raise LocalProtocolError(f"a lazy negotiation has one protocol, not {len(protocols)}")
         self._proposals = tuple(protocols)
-        lines = [_proposal_line(protocol, limits) for protocol in self._proposals]
+        lines = [_proposal_line(protocol, limits.max_message) for protocol in self._proposals]
         self._proposed = 0
         self._out += _HEADER_LINE + lines[0]
         if lazy:
@@ -230,15 +231,17 @@ def _read_line(message: bytes) -> str:
     return text
 
 
-def _proposal_line(protocol: ProtocolId, limits: NegotiationLimits) -> bytes:
+@lru_cache(maxsize=256)
+def _proposal_line(protocol: ProtocolId, max_message: int) -> bytes:
+    """Kept, as a program speaks few protocols, and proposes one with each stream."""
     if not protocol or "\n" in protocol or protocol in _RESERVED:
         raise LocalProtocolError(f"{protocol!r} cannot be proposed")
     try:
         size = len(protocol.encode()) + 1
     except UnicodeEncodeError:
         raise LocalProtocolError(f"{protocol!r} cannot be proposed: it is no Unicode text") from None
-    if size > limits.max_message:
-        raise LocalProtocolError(f"{protocol!r} takes {size} bytes, the limit is {limits.max_message}")
+    if size > max_message:
+        raise LocalProtocolError(f"{protocol!r} takes {size} bytes, the limit is {max_message}")
     return _line(protocol)
 
 

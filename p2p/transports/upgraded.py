@@ -102,22 +102,24 @@ class Upgraded:
     async def _dial(
         self, addr: Multiaddr, peer: PeerId | None, memory: MemoryGrant, *, lazy: bool
     ) -> MuxedConnection:
-        with trio.fail_after(self._limits.connect):
+        with trio.fail_after(self._limits.connect) as scope:
             raw = await self._transport.dial(addr)
-        return await self._within_limits(
-            raw, memory, lambda own: self._upgrade_dialed(raw, peer, peer or addr, own, lazy=lazy)
-        )
+            scope.deadline = trio.current_time() + self._limits.upgrade
+            return await self._within_memory(
+                raw, memory, lambda own: self._upgrade_dialed(raw, peer, peer or addr, own, lazy=lazy)
+            )
 
     async def accept(self, raw: RawStream, memory: MemoryGrant = UNACCOUNTED) -> MuxedConnection:
         """Upgrade an accepted raw stream. Raises as ``dial`` does, and closes it unless a connection came of it."""
-        return await self._within_limits(raw, memory, lambda own: self._upgrade_accepted(raw, own))
+        with trio.fail_after(self._limits.upgrade):
+            return await self._within_memory(raw, memory, lambda own: self._upgrade_accepted(raw, own))
 
     def _remember_refusal(self, key: PeerId | Multiaddr) -> None:
         self._refusals[key] = None
         if len(self._refusals) > self._limits.refusals:
             self._refusals.popitem(last=False)
 
-    async def _within_limits(
+    async def _within_memory(
         self,
         raw: RawStream,
         memory: MemoryGrant,
@@ -127,8 +129,7 @@ class Upgraded:
         own = Allowance(memory)
         try:
             own.require(CONNECTION_MEMORY)
-            with trio.fail_after(self._limits.upgrade):
-                connection = await upgrade(own)
+            connection = await upgrade(own)
         finally:
             if connection is None:
                 own.close()
