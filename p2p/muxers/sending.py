@@ -132,6 +132,9 @@ class SendQueue(ABC, Generic[S]):
 
     def send_copy(self, stream: S, data: memoryview) -> int:
         """Copy what fits, of this stream and of all."""
+        size = len(data)
+        if size <= stream.send_room and self.copied + size <= self._granted:
+            return self.send(stream, data)  # nearly always: all of it does
         return self._copy(stream, data, self._room_for(min(len(data), stream.send_room)))
 
     @property

@@ -40,9 +40,12 @@ class _OneTask:
         self._verb = verb
         self._busy = False
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
         if self._busy:
             raise trio.BusyResourceError(f"another task is {self._verb} this stream")
+
+    def __enter__(self) -> None:
+        self.check()
         self._busy = True
 
     def __exit__(
@@ -214,14 +217,17 @@ class MuxedStream(Stream):
         What is taken leaves with the connection's next gathering, together with what others gave. Raises as
         ``send_all`` does; :class:`trio.BusyResourceError` too, while a ``send_all`` waits.
         """
-        with self._sending:
-            self.check()
-            taken = self._connection.session.send_copy(self._books, memoryview(data).cast("B"))
-            if taken < len(data):
-                self._connection.flush()
-            else:
-                self._connection.writing.soon()
-            return taken
+        self._sending.check()
+        self.check()
+        connection, books = self._connection, self._books
+        view = memoryview(data).cast("B")
+        taken = connection.session.send_copy(books, view)
+        if taken < len(view):
+            # There is room again for what full frames take along, if window and socket let them.
+            connection.writing.push(books)
+            taken += connection.session.send_copy(books, view[taken:])
+        connection.writing.soon()
+        return taken
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until window and writer have room. Raises as ``send_all`` does."""
