@@ -47,7 +47,7 @@ EXCHANGES: Mapping[str, Exchange] = {
     "a connection: dial, a request, identify both ways, close": Exchange(75.9, 15.4, 12),
     "a 64 KiB write": Exchange(3.45, 0.7, 0.7),
     "a request: open, 32 B, answer, close": Exchange(15.85, 2, 2),
-    "an idle connection, each keep-alive period": Exchange(8, 4, 3),
+    "an idle connection, each keep-alive period": Exchange(6, 4, 3),
     "a request, of 100 at once": Exchange(11.3, 0.07, 0.07),
 }
 
