@@ -27,8 +27,9 @@ HOT: Mapping[str, Cost] = {
     "yamux: a DATA frame gathered": Cost(148, 7),
     "noise: a frame sealed": Cost(81, 4),
     "noise: a frame opened": Cost(94, 2),
-    "stream: send_all of 1 KiB, sent at once": Cost(692, 50),
-    "stream: receive_some of 1 KiB that is there": Cost(299, 22),
+    "stream: send_all of 1 KiB that joins others": Cost(283, 22),
+    "stream: send_all of 1 KiB after a silence": Cost(1058, 75),
+    "stream: receive_some of 1 KiB that is there": Cost(298, 22),
 }
 
 
@@ -44,9 +45,9 @@ class Exchange:
 #: Between two hosts on the memory transport, Noise and yamux.
 EXCHANGES: Mapping[str, Exchange] = {
     "a 32 B round trip on an open stream": Exchange(6, 2, 2),
-    "a connection: dial, a request, identify both ways, close": Exchange(75.9, 15.4, 12),
+    "a connection: dial, a request, identify both ways, close": Exchange(79.1, 14.25, 12.45),
     "a 64 KiB write": Exchange(3.45, 0.7, 0.7),
-    "a request: open, 32 B, answer, close": Exchange(15.85, 2, 2),
+    "a request: open, 32 B, answer, close": Exchange(16.15, 2, 2),
     "an idle connection, each keep-alive period": Exchange(6, 4, 3),
     "a request, of 100 at once": Exchange(11.3, 0.07, 0.07),
 }
