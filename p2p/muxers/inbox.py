@@ -68,15 +68,16 @@ class Inbox:
 
     def _open(self, sealed: memoryview, now: float) -> Iterator[Sequence[SessionStream]]:
         plain = scratch().plain
-        offset = 0
-        while True:
+        offset, size = 0, len(sealed)
+        while offset < size:
             consumed, produced = self._channel.open_into(sealed[offset:], plain)
             if not consumed:
                 break
             offset += consumed
             if produced:
                 yield self._receive(plain[:produced], now)
-        self._carried = bytes(sealed[offset:])
+        if offset < size:
+            self._carried = bytes(sealed[offset:])
 
     def _receive(self, data: memoryview, now: float) -> Sequence[SessionStream]:
         if self._preface is not None:

@@ -64,7 +64,7 @@ class Outbox:
         return self._session.wants_write or bool(self._end or self._prefix or self._preface)
 
     def flush(self, now: float) -> bool:
-        """Send what the socket takes; True when nothing is left that could go out now.
+        """Send what there is, as far as the socket takes it; True when nothing is left that could go out now.
 
         Raises what ``RawStream.try_send`` raises.
         """
@@ -143,7 +143,7 @@ class Outbox:
             self._end = len(self._prefix)
             batch[: self._end] = self._prefix
             self._prefix = b""
-        while self._preface or session.wants_write:
+        while True:
             room = self._room()
             n = 0
             if self._preface:
@@ -157,7 +157,8 @@ class Outbox:
                 self._give_back()
                 return len(room) >= MIN_ROOM
             self._seal(n)
-        return True
+            if not session.wants_write:
+                return True
 
     def _give_back(self) -> None:
         if not self._end and self._batch is not None:

@@ -104,33 +104,36 @@ class Writing:
 
         A socket that broke ends the connection, which the next operation of each stream tells.
         """
-        if self._ending.mute or self._ending.lost is not None:
-            return
         if self._outbox.wants_flush:
-            now = trio.current_time()
-            self.joining = False
-            try:
-                everything = self._outbox.flush(now)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._ending.cannot_send(error)
-                return
-            self._joins_until = now + JOIN
-            if not everything:
-                self._wake()
-            self._pump.changed()
+            self._flush(trio.current_time())
         if self._ending.finished:
             self._ending.stop()
+
+    def _flush(self, now: float) -> None:
+        """The same, where there is something to send."""
+        if self._ending.mute or self._ending.lost is not None:
+            return
+        self.joining = False
+        try:
+            everything = self._outbox.flush(now)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._ending.cannot_send(error)
+            return
+        self._joins_until = now + JOIN
+        if not everything:
+            self._wake()
+        self._pump.changed()
 
     def hurry(self) -> None:
         """Send what waits, should anything, and unless the writer is about to."""
         if not self.joining and self._outbox.wants_flush:
-            self.flush()
+            self._flush(trio.current_time())
 
     def push(self, stream: SessionStream) -> None:
         """An application gave ``stream`` something: send it, or let it wait for more. Full frames are sealed now."""
         now = trio.current_time()
         if now >= self._joins_until:
-            self.flush()
+            self._flush(now)
             return
         if stream.holding or self._session.copied >= self._frame:
             self._collect(now, stream)
