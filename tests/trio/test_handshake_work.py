@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,3 +129,30 @@ def test_what_is_kept_of_keys_and_signatures_is_bounded() -> None:
     before = keys._read_kept.cache_info()
     assert PublicKey.from_protobuf(large) == PublicKey.from_protobuf(large)
     assert keys._read_kept.cache_info() == before
+
+
+_MEETING = """
+import sys, trio
+from p2p import Host, Identity
+
+async def main():
+    here = Host(Identity.generate())
+    there = Host(Identity.generate(), listen=["/ip4/127.0.0.1/tcp/0"])
+    async with there, here, here.events() as events:
+        before = set(sys.modules)
+        with trio.fail_after(20):
+            await here.dial(there.addrs[0])
+            while type(await events.receive()).__name__ != "PeerIdentified":
+                pass
+        print(*sorted(set(sys.modules) - before))
+
+trio.run(main)
+"""
+
+
+def test_a_connection_imports_nothing() -> None:
+    """What it needs is there when the hosts run: an import takes the loop for milliseconds."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _MEETING], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.split() == []
