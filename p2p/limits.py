@@ -330,7 +330,8 @@ class TCPLimits:
     #: A silent connection is probed after this, and this often (go-libp2p: 30 s).
     keep_alive: int = 30
     #: Unsent bytes the kernel takes before the socket counts as full: urgent frames wait behind no more than this.
-    unsent: int = 128 * KIB
+    #: Linux looks when it begins a buffer of up to 64 KiB, so with less than that it holds one, and else two.
+    unsent: int = 60 * KIB
     #: Received bytes thrown away at close: a socket closed with any left resets, and the peer may lose what we sent.
     discard: int = 1 * MIB
 

@@ -98,7 +98,7 @@ class Ending:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not hear it
                     while self._outbox.blocked:
                         await self._raw.wait_writable()
-                        self._outbox.send_refused()
+                        self._outbox.send_refused(trio.current_time())
                     self._outbox.flush(trio.current_time())
         with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
             await self._raw.aclose()

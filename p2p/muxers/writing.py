@@ -231,7 +231,7 @@ class Writing:
         await self._raw.wait_writable()
         self._gives_up = math.inf
         self._timer.deadline = self._next_timer()
-        self._outbox.send_refused()
+        self._outbox.send_refused(trio.current_time())
         if not self._outbox.blocked:
             self.flush()
         self._pump.changed()

@@ -42,6 +42,9 @@ class LinkOptions:
     bandwidth: float | None = None
     #: What one connection may have sent that was not read yet: the socket buffers of both ends.
     window: int = 256 * 1024
+    #: What one connection may have sent that waits for its turn on the route, for which ``bandwidth`` makes it wait:
+    #: Linux's ``TCP_NOTSENT_LOWAT``. As there it is writable again once less than half of that waits. None: no bound.
+    unsent: int | None = None
     #: Least and most bytes of a segment, and of what one receive returns; None: as much as there is.
     segment: tuple[int, int] | None = None
     #: How often a segment is lost (0 to 1), and what comes of it: resent after ``stall``, or a reset.
@@ -80,6 +83,14 @@ class Agenda:
                 await self._earlier.wait()
 
 
+class Passage(NamedTuple):
+    """When bytes have left, when they arrive, and whether they were lost the first time."""
+
+    leaves: float
+    arrives: float
+    lost: bool
+
+
 class Route:
     """The way from one host to another, shared by its connections; ``bytes`` and ``segments`` count it."""
 
@@ -97,8 +108,8 @@ class Route:
     def __repr__(self) -> str:
         return f"<Route {self.source} to {self.target}{' blocked' * self.blocked}>"
 
-    def arrival(self, size: int, rng: random.Random) -> tuple[float, bool]:
-        """When ``size`` bytes that are sent now arrive, and whether they were lost the first time."""
+    def passage(self, size: int, rng: random.Random) -> Passage:
+        """What becomes of ``size`` bytes that are sent now."""
         self.bytes += size
         self.segments += 1
         options = self.options
@@ -110,13 +121,12 @@ class Route:
         late = options.stall if lost and options.on_loss is Loss.STALL else 0.0
         if options.jitter:
             late += rng.uniform(0, options.jitter)
-        return leaves + options.latency + late, lost
+        return Passage(leaves, leaves + options.latency + late, lost)
 
     async def cross(self, rng: random.Random) -> None:
         """Wait as long as an empty segment takes, resent until it gets through."""
         while True:
-            arrives, _ = self.arrival(0, rng)
-            await trio.sleep_until(arrives)
+            await trio.sleep_until(self.passage(0, rng).arrives)
             if not self.blocked:
                 return
             if self._healed is None:
@@ -185,6 +195,7 @@ class Link:
     ) -> None:
         self.name = name
         self.window = route.options.window
+        self._most_unsent = route.options.unsent
         cut = None if route.options.segment is None else self._draw
         self.pipe = Pipe(self.window, cut)
         self._route = route
@@ -197,6 +208,8 @@ class Link:
         self._flying: deque[_Segment] = deque()
         self._armed = False
         self._unacknowledged = 0
+        self._leaving: deque[tuple[float, int]] = deque()  # kept only where something bounds it
+        self._unsent = 0  # the bytes in it
         self._acknowledgements: deque[tuple[float, int]] = deque()
         self._arrived = 0
         self._marks: deque[_Mark] = deque()
@@ -216,6 +229,9 @@ class Link:
         if self._broken:
             raise trio.BrokenResourceError("the other host reset the connection")
         n = min(len(data), self.window - self._unacknowledged)
+        if self._most_unsent is not None:
+            self._let_leave()
+            n = min(n, self._most_unsent - self._unsent)
         self._unacknowledged += n
         done = 0
         while done < n:
@@ -228,6 +244,8 @@ class Link:
         if self._has_room():
             await trio.lowlevel.checkpoint()
         while not self._has_room():
+            if self._is_crowded():
+                self._agenda.at(self._spacious_at(), self._room.ring)
             await self._room.wait()
 
     def finish(self) -> None:
@@ -246,7 +264,30 @@ class Link:
         self._room.ring()
 
     def _has_room(self) -> bool:
-        return self._broken or self._finished or self._unacknowledged < self.window
+        if self._broken or self._finished:
+            return True
+        return self._unacknowledged < self.window and not self._is_crowded()
+
+    def _is_crowded(self) -> bool:
+        """Whether so much waits to leave that nobody is told to send more."""
+        if self._most_unsent is None:
+            return False
+        self._let_leave()
+        return 2 * self._unsent >= self._most_unsent
+
+    def _let_leave(self) -> None:
+        now = trio.current_time()
+        while self._leaving and self._leaving[0][0] <= now:
+            self._unsent -= self._leaving.popleft()[1]
+
+    def _spacious_at(self) -> float:
+        """When that will be over."""
+        unsent, most = self._unsent, self._most_unsent or 0
+        for leaves, size in self._leaving:
+            unsent -= size
+            if 2 * unsent < most:
+                return leaves
+        return trio.current_time()
 
     def _draw(self) -> int:
         least, most = self._route.options.segment or (_MOST_SEGMENT, _MOST_SEGMENT)
@@ -257,7 +298,10 @@ class Link:
     def _fly(self, kind: _Kind, data: bytes = b"") -> None:
         if self._broken:
             return
-        arrives, lost = self._route.arrival(len(data), self._rng)
+        leaves, arrives, lost = self._route.passage(len(data), self._rng)
+        if self._most_unsent is not None and data:
+            self._leaving.append((leaves, len(data)))
+            self._unsent += len(data)
         if lost and kind is _Kind.DATA and self._route.options.on_loss is Loss.RESET:
             self._note("lost", len(data))
             self._fly(_Kind.RESET)

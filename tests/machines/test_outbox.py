@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from p2p.abc import Role
-from p2p.muxers.outbox import Outbox
+from p2p.limits import YamuxLimits
+from p2p.muxers.outbox import MAX_GATHERS, SMALL_BATCH, Outbox
 from p2p.muxers.yamux import Yamux
 from p2p.security.noise.channel import NoiseChannel
 from p2p.wire.addresses import Multiaddr
@@ -75,7 +78,7 @@ class Sending(RuleBasedStateMachine):
         self.socket.room = room
         if self.outbox.blocked:
             before, queued = len(self.socket.taken), self.outbox.queued
-            self.outbox.send_refused()
+            self.outbox.send_refused(0.0)
             assert queued - self.outbox.queued == len(self.socket.taken) - before
 
     @invariant()
@@ -93,7 +96,7 @@ class Sending(RuleBasedStateMachine):
         for _ in range(100):
             self.socket.room = GREED
             if self.outbox.blocked:
-                self.outbox.send_refused()
+                self.outbox.send_refused(0.0)
             self.outbox.flush(0.0)
         assert not self.outbox.wants_flush
         taken = bytes(self.socket.taken)
@@ -117,3 +120,51 @@ def opened(sealed: bytes) -> bytes:
 
 
 TestSending = Sending.TestCase
+
+
+def sizes_offered(waits: float, sends: int = 40) -> list[int]:
+    """What a socket is offered at once that takes 100 KB, then nothing for ``waits`` seconds, and so on."""
+    socket = Socket()
+    session = Yamux(replace(YamuxLimits(), initial_window=10**8, max_window=10**8)).session(
+        Role.DIALER, now=0.0
+    )
+    outbox = Outbox(socket, NoiseChannel(*KEYS), session, prefix=b"", preface=b"")  # type: ignore[arg-type]
+    session.send(session.open_stream(), memoryview(bytes(10**8)))
+    offered, now = [], 0.0
+    while len(offered) < sends:
+        socket.room = 100_000
+        if outbox.blocked:
+            outbox.send_refused(now)
+        while not outbox.blocked:
+            outbox.flush(now)
+            offered.append(outbox.queued)
+        now += waits
+    return offered
+
+
+def test_no_more_is_sealed_than_a_slow_socket_takes_in_a_moment() -> None:
+    """It is known by its waiting: the first batch is as large as any."""
+    slow = sizes_offered(0.08)
+    assert slow[0] > 150_000
+    assert max(slow[3:]) <= SMALL_BATCH
+    assert max(sizes_offered(0.001)[3:]) > 150_000
+
+
+def test_a_socket_that_is_slow_no_more_is_found_out() -> None:
+    socket = Socket()
+    session = Yamux(replace(YamuxLimits(), initial_window=10**8, max_window=10**8)).session(
+        Role.DIALER, now=0.0
+    )
+    outbox = Outbox(socket, NoiseChannel(*KEYS), session, prefix=b"", preface=b"")  # type: ignore[arg-type]
+    session.send(session.open_stream(), memoryview(bytes(10**8)))
+    socket.room = 0
+    assert not outbox.flush(0.0)
+    socket.room = GREED
+    outbox.send_refused(1.0)
+    taken = []
+    for _ in range(3):
+        before = len(socket.taken)
+        assert not outbox.flush(1.0)
+        taken.append(len(socket.taken) - before)
+    assert taken[:2] == [MAX_GATHERS * SMALL_BATCH] * 2
+    assert taken[2] > 1_000_000

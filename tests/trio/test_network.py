@@ -415,3 +415,18 @@ def test_windows_and_segments_are_checked():
         LinkOptions(segment=(0, 5))
     with pytest.raises(ValueError, match="segments"):
         LinkOptions(segment=(5, 100_000))
+
+
+async def test_little_waits_to_leave_where_that_is_bounded(autojump_clock, nursery):
+    """And it is writable again when half of that has left."""
+    options = LinkOptions(bandwidth=1000.0, unsent=400, segment=(100, 100))
+    async with VirtualNetwork(options=options) as network:
+        left, _ = await pair(network, nursery)
+        start = trio.current_time()
+        assert left.try_send(memoryview(bytes(1000))) == 400
+        assert left.try_send(memoryview(bytes(1000))) == 0
+        await left.wait_writable()
+        assert trio.current_time() - start == pytest.approx(0.3)  # 100 of 400 wait: less than half
+        assert left.try_send(memoryview(bytes(1000))) == 300
+        await trio.sleep(0.05)
+        assert left.try_send(memoryview(bytes(1000))) == 0
