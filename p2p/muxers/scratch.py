@@ -22,7 +22,7 @@ class Scratch:
     def __init__(self) -> None:
         self.cipher = memoryview(bytearray(SCRATCH_SIZE))
         self.plain = memoryview(bytearray(SCRATCH_SIZE))
-        self._batches: list[memoryview] = []
+        self._batches = [memoryview(bytearray(SCRATCH_SIZE)) for _ in range(_SPARE_BATCHES)]
 
     def take_batch(self) -> memoryview:
         """A buffer that is the caller's until it gives it back."""

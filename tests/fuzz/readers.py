@@ -219,6 +219,7 @@ def _pump(muxer: Muxer, pieces: Pieces) -> object:
         router = Router()
         for _ in range(2):
             await (await connection.open_stream(ECHO, lazy=True)).send_all(b"hello")
+        connection.flush()  # what comes may be of streams it has heard of
         try:
             await connection.run(router)
         except ConnectionLost:

@@ -120,11 +120,8 @@ def machine(
 def reader(
     target: Callable[..., Any], parse: Callable[[Pieces], object], *seeds: bytes, **options: Any
 ) -> Entry:
-    """An entry for what waits for its bytes. The run of Trio that it needs counts too, and is made less often.
-
-    So does a batch that a connection writes in, of 256 KiB, when none is spare.
-    """
-    return machine(target, parse, *seeds, **{"memory": 512 * KIB, "seconds": 0.5, "seldom": True, **options})
+    """An entry for what waits for its bytes. The run of Trio that it needs counts too, and is made less often."""
+    return machine(target, parse, *seeds, **{"memory": 256 * KIB, "seconds": 0.5, "seldom": True, **options})
 
 
 # --- functions that take or give more than bytes ------------------------------------------------------

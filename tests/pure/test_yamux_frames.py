@@ -89,10 +89,10 @@ def test_an_id_belongs_by_its_parity(first: int, stream_id: int) -> None:
 
 
 def test_credit_is_due_when_half_the_window_was_read() -> None:
-    assert not due(100, credit=51, buffered=0)
-    assert due(100, credit=50, buffered=0)
-    assert not due(100, credit=0, buffered=51)
-    assert due(100, credit=0, buffered=50)
+    assert not due(100, credit=51, buffered=0, ceiling=200)
+    assert due(100, credit=50, buffered=0, ceiling=200)
+    assert not due(100, credit=0, buffered=51, ceiling=200)
+    assert due(100, credit=0, buffered=50, ceiling=200)
 
 
 @pytest.mark.parametrize(
