@@ -27,9 +27,9 @@ HOT: Mapping[str, Cost] = {
     "yamux: a DATA frame gathered": Cost(148, 7),
     "noise: a frame sealed": Cost(81, 4),
     "noise: a frame opened": Cost(94, 2),
-    "stream: send_all of 1 KiB that joins others": Cost(290, 23),
-    "stream: send_all of 1 KiB after a silence": Cost(1065, 76),
-    "stream: receive_some of 1 KiB that is there": Cost(305, 23),
+    "stream: send_all of 1 KiB that joins others": Cost(283, 22),
+    "stream: send_all of 1 KiB after a silence": Cost(969, 63),
+    "stream: receive_some of 1 KiB that is there": Cost(298, 22),
 }
 
 
