@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
 
 import trio
 
-from p2p.flow import ConnectionStatistics, Priority
+from p2p.flow import ConnectionStatistics, Priority, StreamStatistics
 from p2p.frozen import frozen
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.limits import Limits
@@ -128,6 +128,11 @@ class SealedChannel(Protocol):
 
     def seal(self, out: memoryview, n: int) -> int:
         """Seal, in place, the ``n`` bytes put into ``room(out)``; returns the size of the frame in ``out``."""
+        ...
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """How many frames were sealed, and opened."""
         ...
 
     @property
@@ -249,6 +254,10 @@ class Stream(trio.abc.HalfCloseableStream):
     @abstractmethod
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """Take what fits now and return how many bytes that was (0: none). Raises as ``send_all`` does."""
+
+    @abstractmethod
+    def statistics(self) -> StreamStatistics:
+        """What is buffered each way, and what it waits for. Never raises: what is over holds nothing."""
 
 
 class StreamRouter(Protocol):

@@ -5,6 +5,7 @@ Priorities are those of RFC 9218.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 from p2p.frozen import frozen
@@ -40,12 +41,60 @@ DEFAULT_PRIORITY: Final = Priority()
 MOST_URGENT: Final = Priority(urgency=0)
 
 
+class WaitsFor(Enum):
+    """What keeps bytes that were accepted and are in no frame yet."""
+
+    #: The remote has not read enough of this stream: it gave no credit for more.
+    WINDOW = "window"
+    #: Other streams of the connection go before it.
+    STREAMS = "streams"
+    #: Nothing but the socket, which takes no more for now: it is the next to send.
+    SOCKET = "socket"
+
+
+@frozen
+class StreamStatistics:
+    """A look at a stream; costs nothing while nobody looks. All sizes in bytes."""
+
+    #: What the remote lets us send beyond what was sent; None where the muxer has no flow control.
+    send_window: int | None
+    #: Accepted from the application and in no frame yet: ``copied`` of it lies here, the rest with who sends it.
+    unsent: int
+    copied: int
+    #: Whether a ``send_all`` waits for its last byte to be in a frame.
+    send_waits: bool
+    #: What those bytes wait for; None when there are none.
+    waits_for: WaitsFor | None
+    #: What the remote may have sent that nobody has read here, and what of it it has not sent yet (None: no flow
+    #: control, and it may send on).
+    receive_window: int
+    credit: int | None
+    #: Received and not yet read.
+    unread: int
+
+
 @frozen
 class ConnectionStatistics:
-    """A look at a connection; costs nothing while nobody looks."""
+    """A look at a connection; costs nothing while nobody looks. Sizes in bytes."""
 
+    #: On the wire, sealed, what the handshake took not counted.
     bytes_sent: int
     bytes_received: int
-    streams: int
-    round_trip: float | None  # seconds
-    queued: int  # sealed bytes the socket has not taken
+    #: Frames of the secure channel; 0 where it has none.
+    frames_sent: int
+    frames_received: int
+    #: Open streams that the remote opened, and that we did.
+    inbound: int
+    outbound: int
+    #: The least round-trip time measured, in seconds; None where none was, or can be.
+    round_trip: float | None
+    #: Sealed, and the socket has not taken them.
+    queued: int
+    #: Over all streams: accepted and in no frame yet; received and not yet read.
+    unsent: int
+    unread: int
+
+    @property
+    def streams(self) -> int:
+        """Open streams."""
+        return self.inbound + self.outbound

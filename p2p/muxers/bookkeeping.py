@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Generic
 
 from p2p.errors import LocalProtocolError, RemoteProtocolError
-from p2p.flow import Priority
+from p2p.flow import Priority, StreamStatistics, WaitsFor
 from p2p.muxers.books import S
 from p2p.muxers.scratch import SCRATCH_SIZE
 from p2p.muxers.sending import SendQueue
@@ -42,6 +42,10 @@ class Bookkeeper(ABC, Generic[S]):
     @abstractmethod
     def _stops_reading(self, books: S) -> None:
         """Nobody will read of it any more: what was received is gone."""
+
+    @abstractmethod
+    def _windows(self, books: S) -> tuple[int | None, int, int | None]:
+        """What may be sent, what may be received unread, and what of that is still to come."""
 
     # --- reading: as it is with flow control, a goodbye, and headers of some length ---------------------
 
@@ -101,6 +105,26 @@ class Bookkeeper(ABC, Generic[S]):
 
     def prioritize(self, stream: SessionStream, priority: Priority) -> None:
         self._queue.turns.place(self._books(stream), priority)
+
+    def statistics(self, stream: SessionStream) -> StreamStatistics:
+        books = self._books(stream)
+        send_window, receive_window, credit = self._windows(books)
+        waits_for = None
+        if books.waiting:
+            if not books.send_window:
+                waits_for = WaitsFor.WINDOW
+            else:
+                waits_for = WaitsFor.SOCKET if next(iter(self._queue.turns)) is books else WaitsFor.STREAMS
+        return StreamStatistics(
+            send_window=send_window,
+            unsent=books.waiting,
+            copied=len(books.pending),
+            send_waits=books.holding,
+            waits_for=waits_for,
+            receive_window=receive_window,
+            credit=credit,
+            unread=len(books.received),
+        )
 
     def withdraw(self, stream: SessionStream) -> int:
         return self._queue.withdraw(self._books(stream))

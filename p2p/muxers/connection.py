@@ -79,6 +79,7 @@ class MuxedConnection(Connection):
         memory: Allowance | None = None,
     ) -> None:
         self._raw = raw
+        self._channel = channel
         self._local_peer = local_peer
         self._remote_peer = remote_peer
         self._remote_key = remote_key
@@ -165,12 +166,20 @@ class MuxedConnection(Connection):
         return self._outbox.queued
 
     def statistics(self) -> ConnectionStatistics:
+        streams = self.streams
+        sent, received = self._channel.frames
+        inbound = sum(stream.direction is Direction.INBOUND for stream in streams)
         return ConnectionStatistics(
             bytes_sent=self._outbox.bytes_sent,
             bytes_received=self._inbox.bytes_received,
-            streams=len(self.streams),
+            frames_sent=sent,
+            frames_received=received,
+            inbound=inbound,
+            outbound=len(streams) - inbound,
             round_trip=self.session.round_trip,
             queued=self.queued,
+            unsent=sum(stream.books.waiting for stream in streams),
+            unread=sum(len(stream.books.received) for stream in streams),
         )
 
     async def open_stream(self, *protocols: ProtocolId, lazy: bool = False) -> MuxedStream:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from p2p.flow import Priority
+from p2p.flow import Priority, StreamStatistics
 
 
 class Touched:
@@ -65,6 +65,11 @@ class SessionStream(Protocol):
     @property
     def unsent(self) -> int:
         """Bytes accepted by ``send`` that no frame carries yet (a held view included), FIN counting as one."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """The same without FIN."""
         ...
 
     @property
@@ -181,6 +186,10 @@ class MuxerSession(Protocol):
 
         Until this is called it goes with the most urgent, for its opening and negotiation not to starve.
         """
+        ...
+
+    def statistics(self, stream: SessionStream) -> StreamStatistics:
+        """A look at one stream."""
         ...
 
     def withdraw(self, stream: SessionStream) -> int:

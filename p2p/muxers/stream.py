@@ -23,7 +23,7 @@ from p2p.errors import (
     RemoteProtocolError,
     StreamReset,
 )
-from p2p.flow import DEFAULT_PRIORITY, Priority
+from p2p.flow import DEFAULT_PRIORITY, Priority, StreamStatistics
 from p2p.muxers.session import SessionStream, Touched
 from p2p.negotiation.multistream import Dialer, Responder
 
@@ -296,6 +296,9 @@ class MuxedStream(Stream):
             raise trio.ClosedResourceError("this stream was closed here")
         if self._failure is not None:
             raise self._failure()
+
+    def statistics(self) -> StreamStatistics:
+        return self._connection.session.statistics(self._books)
 
     @property
     def books(self) -> SessionStream:

@@ -105,6 +105,10 @@ class PlaintextChannel:
     def frame_cipher(self) -> int:
         return _FRAME
 
+    @property
+    def frames(self) -> tuple[int, int]:
+        return 0, 0  # it has none
+
     def open_into(self, cipher: memoryview, plain: memoryview) -> tuple[int, int]:
         n = min(len(cipher), len(plain))
         plain[:n] = cipher[:n]

@@ -22,7 +22,7 @@ from p2p.abc import (
     Transport,
 )
 from p2p.errors import ConnectionLost, NoCommonProtocol, PeerIdMismatch, StreamReset
-from p2p.flow import DEFAULT_PRIORITY, ConnectionStatistics, Priority
+from p2p.flow import DEFAULT_PRIORITY, ConnectionStatistics, Priority, StreamStatistics
 from p2p.host import Host
 from p2p.identity import Identity, PeerId, PublicKey
 from p2p.resources.memory import UNACCOUNTED, MemoryGrant
@@ -296,7 +296,7 @@ class FakeConnection(Connection):
         await trio.lowlevel.checkpoint()
 
     def statistics(self) -> ConnectionStatistics:
-        return ConnectionStatistics(0, 0, len(self.live), None, 0)
+        return ConnectionStatistics(0, 0, 0, 0, 0, len(self.live), None, 0, 0, 0)
 
 
 class FakeStream(Stream):
@@ -336,6 +336,9 @@ class FakeStream(Stream):
     @priority.setter
     def priority(self, priority: Priority) -> None:
         self._priority = priority
+
+    def statistics(self) -> StreamStatistics:
+        return StreamStatistics(None, 0, 0, False, None, 0, None, len(self.inbox))
 
     def settle(self, chosen: ProtocolId | None) -> None:
         self.settled, self.chosen = True, chosen

@@ -142,3 +142,6 @@ class MplexSession(Bookkeeper[MplexStream]):
 
     def _stops_reading(self, books: MplexStream) -> None:
         self._table.read(books)
+
+    def _windows(self, books: MplexStream) -> tuple[int | None, int, int | None]:
+        return None, self._limits.receive_buffer, None

@@ -142,3 +142,6 @@ class YamuxSession(Bookkeeper[YamuxStream]):
 
     def _stops_reading(self, books: YamuxStream) -> None:
         self._outgoing.forget_update(books)
+
+    def _windows(self, books: YamuxStream) -> tuple[int | None, int, int | None]:
+        return books.send_window, books.receive_window, books.credit

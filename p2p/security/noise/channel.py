@@ -46,6 +46,10 @@ class NoiseChannel:
     def frame_cipher(self) -> int:
         return _PREFIX + _MAX_MESSAGE
 
+    @property
+    def frames(self) -> tuple[int, int]:
+        return self._sealing_nonce, self._opening_nonce
+
     def open_into(self, cipher: memoryview, plain: memoryview) -> tuple[int, int]:
         """Open as many whole frames of ``cipher`` as ``plain`` has room for; (consumed, produced).
 

@@ -6,7 +6,7 @@ import trio
 
 from p2p.abc import Connection, Direction, ProtocolId, Stream
 from p2p.errors import StreamReset
-from p2p.flow import Priority
+from p2p.flow import Priority, StreamStatistics
 from p2p.muxers.stream import MuxedStream
 
 
@@ -35,6 +35,9 @@ class Wrapped(Stream):
     @priority.setter
     def priority(self, priority: Priority) -> None:
         self.stream.priority = priority
+
+    def statistics(self) -> StreamStatistics:
+        return self.stream.statistics()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self.stream.receive_some(max_bytes)
