@@ -11,7 +11,13 @@ import trio
 import trio.testing
 
 from p2p.abc import ProtocolId, Stream
-from p2p.errors import ConnectionLost, NoCommonProtocol, RemoteProtocolError, StreamReset
+from p2p.errors import (
+    ConnectionLost,
+    NegotiationError,
+    NoCommonProtocol,
+    RemoteProtocolError,
+    StreamReset,
+)
 from p2p.limits import DEFAULT_LIMITS, NegotiationLimits, YamuxLimits
 from p2p.muxers import Yamux
 from p2p.testing.pairs import connection_pair, connections_over, stream_pair
@@ -325,6 +331,35 @@ async def test_cancelled_receive_consumes_nothing(autojump_clock: trio.testing.M
             await right.receive_some()
         assert await right.receive_some(2) == b"ke"
         assert await right.receive_some() == b"pt"
+
+
+@pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "asked"])
+async def test_the_remotes_backlog_makes_it_wait_no_longer_than_the_limit(
+    lazy: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    left, right = connections_over(raw_pair(), muxer=Yamux(YamuxLimits(ack_backlog=1)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.run)  # and nobody reads on the right
+        first = await left.open_stream(ECHO, lazy=True)
+        start = trio.current_time()
+        with pytest.raises(NegotiationError, match="15 seconds"):
+            await left.open_stream(ECHO, lazy=lazy)
+        assert trio.current_time() - start == pytest.approx(left.limits.open_stream)
+        assert not left.closing and list(left.streams) == [first]
+        left.abort()
+    await right.aclose()
+
+
+async def test_the_answer_to_a_proposal_is_waited_for_no_longer_than_the_limit(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connection_pair() as (left, right):  # nobody answers on the right
+        start = trio.current_time()
+        with pytest.raises(NegotiationError, match="15 seconds"):
+            await left.open_stream(ECHO)
+        assert trio.current_time() - start == pytest.approx(left.limits.open_stream)
+        assert not left.streams
+        right.streams[0].reset()
 
 
 async def test_send_nowait_joins_the_next_gathering(autojump_clock: trio.testing.MockClock) -> None:

@@ -295,19 +295,6 @@ async def test_the_remotes_backlog_makes_it_wait(autojump_clock: object) -> None
             assert await (await there.open_stream(here.peer_id, HELLO)).receive_some() == b"hello"
 
 
-async def test_the_remotes_backlog_makes_it_wait_no_longer_than_the_limit(autojump_clock: object) -> None:
-    network = FakeNetwork()
-    async with fake_host(network, listen=[1]) as here, fake_host(network) as there:
-        await there.dial(here.addrs[0])
-        [ours] = connections(there, here)
-        ours.before_open = trio.sleep_forever
-        start = trio.current_time()
-        with pytest.raises(NegotiationError, match="15 seconds"):
-            await there.open_stream(here.peer_id, HELLO)
-        assert trio.current_time() - start == pytest.approx(there.limits.open_stream)
-        assert not ours.closing
-
-
 async def test_the_time_for_dialing_is_apart(autojump_clock: object) -> None:
     network = FakeNetwork()
     limits = dataclasses.replace(Limits(), open_stream=5.0)
