@@ -332,6 +332,8 @@ class TCPLimits:
     #: Unsent bytes the kernel takes before the socket counts as full: urgent frames wait behind no more than this.
     #: Linux looks when it begins a buffer of up to 64 KiB, so with less than that it holds one, and else two.
     unsent: int = 60 * KIB
+    #: The same where they leave fast: with less, a sender of a gigabyte a second is woken for every buffer.
+    unsent_when_fast: int = 256 * KIB
     #: Received bytes thrown away at close: a socket closed with any left resets, and the peer may lose what we sent.
     discard: int = 1 * MIB
 

@@ -281,7 +281,9 @@ class MuxedConnection(Connection):
         try:
             now = trio.current_time()
             self._take(inbox.begin(now), now)
-            while not self._ending.finished:
+            if self._ending.finished:
+                return
+            while True:  # once it is finished, whoever finds that stops this task
                 while self.session.congested:
                     await self.waiters.wait(lambda: not self.session.congested)
                 if self.session.overfull:
@@ -340,7 +342,7 @@ class MuxedConnection(Connection):
             self._served = False
             self.writing.soon()
         else:
-            self.flush()
+            self.writing.flush()
 
     def _admit(self, books: SessionStream, now: float) -> MuxedStream:
         router = self._router
@@ -381,13 +383,15 @@ class MuxedConnection(Connection):
 
     def changed(self) -> None:
         """The books changed: wake who waits for that, and one of those that wait for a slot to open a stream."""
-        self.waiters.ask()
+        if self.waiters.waiting:
+            self.waiters.ask()
         if self._openers and (self.closing or self.session.can_open):
             self._openers.unpark(count=len(self._openers) if self.closing else 1)
 
     def was_read(self) -> None:
         """A stream was read: credit may go out, and the pump may be waiting for just that."""
-        self.writing.hurry()
+        if self.session.wants_write:
+            self.writing.hurry()
         if self._yielding:
             self.changed()
 

@@ -54,7 +54,7 @@ class Ending:
     @property
     def drained(self) -> bool:
         """Whether a goodbye was said and no stream is left."""
-        return self.closing and not self._session.live_streams
+        return not self._session.live_streams and self.closing
 
     @property
     def finished(self) -> bool:

@@ -184,6 +184,9 @@ class Outbox:
                 self._give_back()
                 return len(room) >= MIN_ROOM
             self._seal(n)
+            # With room left the session had no more, but that a goodbye waits for streams to be opened before it.
+            if n + MIN_ROOM < len(room) and not session.closed_by_us:
+                return True
             if not session.wants_write:
                 return True
 

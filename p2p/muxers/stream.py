@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,29 +30,9 @@ if TYPE_CHECKING:
     from p2p.muxers.connection import MuxedConnection
 
 
-class _OneTask:
-    """Lets one task at a time into a direction of a stream."""
-
-    __slots__ = ("_busy", "_verb")
-
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
-        self._busy = False
-
-    def check(self) -> None:
-        """Raise what entering would."""
-        if self._busy:
-            raise trio.BusyResourceError(f"another task is {self._verb} this stream")
-
-    def __enter__(self) -> None:
-        if self._busy:  # as in check, without a call for every write
-            self.check()
-        self._busy = True
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._busy = False
+def _busy(verb: str) -> trio.BusyResourceError:
+    """A direction of a stream is for one task at a time."""
+    return trio.BusyResourceError(f"another task is {verb} this stream")
 
 
 class MuxedStream(Stream):
@@ -86,8 +65,9 @@ class MuxedStream(Stream):
         #: Makes a fresh exception for why no operation can succeed any more.
         self._failure: Callable[[], P2PError] | None = None
         self._receiver: trio.lowlevel.Task | None = None
-        self._receiving = _OneTask("receiving from")
-        self._sending = _OneTask("sending to")
+        #: Whether a task is in that direction.
+        self._receiving = False
+        self._sending = False
         self.priority = DEFAULT_PRIORITY
 
     def __repr__(self) -> str:
@@ -126,7 +106,10 @@ class MuxedStream(Stream):
         """
         if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
-        with self._receiving:
+        if self._receiving:
+            raise _busy("receiving from")
+        self._receiving = True
+        try:
             ready = self._can_receive()
             if ready:
                 await trio.lowlevel.checkpoint()
@@ -141,6 +124,8 @@ class MuxedStream(Stream):
             data = connection.session.read(self._books, max_bytes, trio.current_time())
             connection.was_read()
             return data
+        finally:
+            self._receiving = False
 
     def _can_receive(self) -> bool:
         """Whether ``receive_some`` has an answer now; raises when the answer is an exception."""
@@ -179,7 +164,10 @@ class MuxedStream(Stream):
         ``send_eof``), ``trio.BusyResourceError``. Cancelled: some prefix was sent, never a torn frame, and the
         stream stays usable.
         """
-        with self._sending:
+        if self._sending:
+            raise _busy("sending to")
+        self._sending = True
+        try:
             await trio.lowlevel.checkpoint_if_cancelled()
             self.check()
             connection, books = self._connection, self._books
@@ -195,6 +183,8 @@ class MuxedStream(Stream):
             else:
                 self.check()
             await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._sending = False
 
     async def _send_rest(self, view: memoryview) -> None:
         """Wait until what is held is in frames, and hand over the rest, ``view``."""
@@ -219,7 +209,8 @@ class MuxedStream(Stream):
         What is taken leaves with the connection's next gathering, together with what others gave. Raises as
         ``send_all`` does; :class:`trio.BusyResourceError` too, while a ``send_all`` waits.
         """
-        self._sending.check()
+        if self._sending:
+            raise _busy("sending to")
         self.check()
         connection, books = self._connection, self._books
         view = memoryview(data).cast("B")
@@ -233,12 +224,17 @@ class MuxedStream(Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until window and writer have room. Raises as ``send_all`` does."""
-        with self._sending:
+        if self._sending:
+            raise _busy("sending to")
+        self._sending = True
+        try:
             await trio.lowlevel.checkpoint()
             self.check()
             while not self._has_room():
                 await self._connection.waiters.wait(lambda: self.over or self._has_room())
                 self.check()
+        finally:
+            self._sending = False
 
     def _has_room(self) -> bool:
         books = self._books
@@ -259,7 +255,10 @@ class MuxedStream(Stream):
         On a lazily proposed stream it first waits for the remote's answer, since some peers lose a FIN that comes
         with the proposal. Raises as ``send_all`` does. Cancelled: FIN was not sent.
         """
-        with self._sending:
+        if self._sending:
+            raise _busy("sending to")
+        self._sending = True
+        try:
             await trio.lowlevel.checkpoint()
             if self._closed:
                 raise trio.ClosedResourceError("this stream was closed here")
@@ -273,6 +272,8 @@ class MuxedStream(Stream):
                     self.check()
             self._connection.session.send_eof(self._books)
             self._connection.flush()
+        finally:
+            self._sending = False
 
     def check(self) -> None:
         """Raise what a send would raise now."""

@@ -14,26 +14,25 @@ import trio
 class Waiters:
     """Tasks of one connection, each with the question that must be answered yes before it runs again."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._waiting: dict[trio.lowlevel.Task, Callable[[], bool]] = {}
+        self.waiting: dict[trio.lowlevel.Task, Callable[[], bool]] = {}
 
     async def wait(self, ready: Callable[[], bool]) -> None:
         """Park until somebody calls :meth:`ask` and ``ready()`` is true then. Cancelled: nothing is left."""
         task = trio.lowlevel.current_task()
-        self._waiting[task] = ready
+        self.waiting[task] = ready
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            del self._waiting[task]
+            del self.waiting[task]
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def ask(self) -> None:
         """Wake those whose question is answered."""
-        if self._waiting:
-            for task, ready in tuple(self._waiting.items()):
-                if ready():
-                    del self._waiting[task]
-                    trio.lowlevel.reschedule(task)
+        for task, ready in tuple(self.waiting.items()):
+            if ready():
+                del self.waiting[task]
+                trio.lowlevel.reschedule(task)

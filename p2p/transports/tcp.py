@@ -12,12 +12,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from p2p.errors import InvalidAddress
-from p2p.limits import TCP_LIMITS, TCPLimits
+from p2p.limits import MIB, TCP_LIMITS, TCPLimits
 from p2p.transports.socket_addr import from_socket, is_socket_addr, to_socket
 from p2p.transports.sockets import SocketListener, SocketStream
 from p2p.wire.addresses import Multiaddr
 
 _CONNECTING = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
+
+#: Bytes per second from which on a connection is fast.
+FAST = 16 * MIB
 
 
 class TCP:
@@ -80,7 +83,31 @@ class TCP:
         return self._stream(sock, from_socket(host, port, "tcp"))
 
     def _stream(self, sock: socket.socket, remote_addr: Multiaddr) -> SocketStream:
-        return SocketStream(sock, _bound(sock), remote_addr, discard=self._limits.discard)
+        return TCPStream(sock, _bound(sock), remote_addr, limits=self._limits)
+
+
+class TCPStream(SocketStream):
+    """A TCP connection of which the kernel holds little that is unsent: more where that leaves fast."""
+
+    __slots__ = ("_limits", "_unsent")
+
+    def __init__(
+        self, sock: socket.socket, local_addr: Multiaddr, remote_addr: Multiaddr, *, limits: TCPLimits
+    ) -> None:
+        super().__init__(sock, local_addr, remote_addr, discard=limits.discard)
+        self._limits = limits
+        self._unsent = limits.unsent
+
+    async def wait_writable(self) -> None:
+        began = trio.current_time()
+        await super().wait_writable()
+        if sys.platform == "linux":
+            # It is writable again once half of what it holds has left.
+            fast = (trio.current_time() - began) * FAST < self._unsent / 2
+            unsent = self._limits.unsent_when_fast if fast else self._limits.unsent
+            if unsent != self._unsent:
+                self._unsent = unsent
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
 
 def _bound(sock: socket.socket) -> Multiaddr:

@@ -367,6 +367,8 @@ def test_cancel_everywhere_close(muxer: str) -> None:
                 stream = await dialer.open_stream(addr, "/slow/1")
                 while taken := stream.send_nowait(b"x" * 10_000):
                     sent += taken  # until window and buffer are full: closing has to wait for credit
+                    if muxer == "mplex" and sent > 60_000:
+                        break  # it has no credit, and a slow reader only so much room
                 outcome = await cancelled_after(step, stream.aclose)
                 with pytest.raises(trio.ClosedResourceError):
                     await stream.receive_some()

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from p2p.errors import InvalidAddress
-from p2p.limits import TCP_LIMITS
+from p2p.limits import KIB, TCP_LIMITS
 from p2p.transports import tcp
 from p2p.transports.tcp import TCP
 from p2p.wire.addresses import Multiaddr, parts
@@ -145,7 +145,10 @@ async def test_options_are_set_on_both_ends():
             assert stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             if sys.platform == "linux":
                 assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
-                assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 * 1024
+                assert (
+                    stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+                    == TCP_LIMITS.unsent
+                )
 
 
 async def test_a_full_socket_takes_nothing_until_the_other_end_reads():
@@ -324,3 +327,26 @@ async def test_a_socket_joined_to_itself_is_refused():
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no such bound here")
+async def test_a_socket_whose_bytes_leave_fast_holds_more_of_them(monkeypatch) -> None:
+    async with tcp_pair() as (dialed, accepted):
+
+        def held() -> int:
+            return dialed._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+
+        async def refuse_and_take_on() -> None:
+            sent = 0
+            while n := dialed.try_send(memoryview(bytes(256 * KIB))):
+                sent += n
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dialed.wait_writable)
+                while sent:
+                    sent -= len(await receive(accepted, 256 * KIB))
+
+        assert held() == TCP_LIMITS.unsent
+        for bytes_per_second, expected in ((0, TCP_LIMITS.unsent_when_fast), (10**12, TCP_LIMITS.unsent)):
+            monkeypatch.setattr(tcp, "FAST", bytes_per_second)
+            await refuse_and_take_on()
+            assert held() == expected
