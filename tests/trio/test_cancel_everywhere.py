@@ -381,7 +381,7 @@ def test_cancel_everywhere_close(muxer: str) -> None:
                 assert_unused(dialer, responder)
         return outcome
 
-    assert everywhere(attempt) > 1
+    assert everywhere(attempt) >= (1 if muxer == "mplex" else 2)
 
 
 def test_cancel_everywhere_dial_tcp_leaves_no_descriptor() -> None:
