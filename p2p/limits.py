@@ -183,6 +183,9 @@ class IdentifyLimits:
     max_version: int = 128
     #: Identify streams answered at once, per peer.
     streams_per_peer: int = 4
+    #: A peer whose protocols are known is asked again this long after a connection began, and not before what the
+    #: connection was made for.
+    again_after: float = 0.1
     #: Peers told at once of a change (go: 32), and for how long further changes join it.
     pushes: int = 32
     push_delay: float = 0.1

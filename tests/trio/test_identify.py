@@ -79,6 +79,23 @@ async def test_both_sides_learn(autojump_clock: Clock) -> None:
         assert set(store.addrs(hosts.alice.peer_id, now=trio.current_time())) == set(addrs)
 
 
+async def test_a_peer_known_before_is_asked_again_a_moment_later(autojump_clock: Clock) -> None:
+    bob = Identify()
+    async with two_hosts([Identify(), Echo()], [bob]) as hosts:
+        first = await bob.wait_identified(hosts.to_alice)
+        await hosts.to_alice.aclose()
+        await hosts.bob.wait_disconnected(hosts.alice.peer_id)
+        begin = trio.current_time()
+        again = await hosts.bob.dial(hosts.alice.addrs[0])
+        async with await hosts.bob.open_stream(hosts.alice.peer_id, "/echo/1.0.0") as stream:
+            await stream.send_all(b"first things first")
+            assert await stream.receive_some() == b"first things first"
+        assert trio.current_time() - begin < LIMITS.again_after
+        assert [stream.protocol for stream in again.streams] == []
+        assert (await bob.wait_identified(again)).protocols == first.protocols
+        assert LIMITS.again_after <= trio.current_time() - begin < 2 * LIMITS.again_after
+
+
 async def test_the_event(autojump_clock: Clock) -> None:
     told: list[PeerIdentified] = []
     bob = Identify()

@@ -1,5 +1,7 @@
 """Identify: each side of a new connection asks the other who it is, what it speaks and where it listens. Trio.
 
+A peer that was asked on an earlier connection is asked again a moment later: first comes what this one is for.
+
 One stream per connection and direction (js takes no more). An exchange that fails harms nothing: the peer's
 protocols just stay unknown. ``protocolVersion`` is not sent, as go does not, and of others it is only shown.
 What changes later is pushed (``push.py``).
@@ -165,8 +167,10 @@ class Identify:
                 raise
             asked.answer = answer
 
-        asked.failure = "its answer could not be read"
         try:
+            if host.peerstore.protocols(connection.remote_peer) is not None:
+                await trio.sleep(host.limits.identify.again_after)
+            asked.failure = "its answer could not be read"
             with trio.move_on_after(host.limits.identify.timeout) as deadline:
                 await host.attempt(await connection.open_stream(IDENTIFY, lazy=True), read)
             if deadline.cancelled_caught:
