@@ -168,7 +168,7 @@ class Identify:
             asked.answer = answer
 
         try:
-            if host.peerstore.protocols(connection.remote_peer) is not None:
+            if host.peerstore.last_protocols(connection.remote_peer):
                 await trio.sleep(host.limits.identify.again_after)
             asked.failure = "its answer could not be read"
             with trio.move_on_after(host.limits.identify.timeout) as deadline:
