@@ -87,7 +87,8 @@ def books(pieces: Iterable[bytes]) -> tuple[object, ...]:
         streams.clear()  # a read that fails reports no streams: how many were reported before is the slicing's affair
     streams |= mplex._table.live
     said = {
-        key: [getattr(stream, name) for name in SAID if name != "seen"] for key, stream in streams.items()
+        key: [getattr(stream, name) for name in SAID if name not in ("seen", "queue")]
+        for key, stream in streams.items()
     }
     return failure, said, set(mplex._table.overfull), written(mplex)
 

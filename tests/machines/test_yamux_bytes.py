@@ -73,7 +73,7 @@ def books(pieces: Iterable[bytes]) -> tuple[object, ...]:
         streams.clear()  # a read that fails reports no streams: how many were reported before is the slicing's affair
     streams |= session._table.live
     said = {
-        stream_id: [getattr(stream, name) for name in SAID if name != "seen"]
+        stream_id: [getattr(stream, name) for name in SAID if name not in ("seen", "queue")]
         for stream_id, stream in streams.items()
     }
     return failure, said, session.closed_by_remote, written(session)

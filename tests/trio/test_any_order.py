@@ -157,7 +157,7 @@ class World:
         assert not end.streams
         assert not end.session.live_streams
         assert not end.queued
-        assert not end.waiters._waiting
+        assert not end.waiters.waiting
         assert end._negotiating.first() == float("inf")
         assert end.session.can_open
 
