@@ -130,10 +130,12 @@ class Dialing:
             finally:
                 self._forget(key, flight)
                 if living is None:
-                    if flight.winner is not None:
-                        await trio.aclose_forcefully(flight.winner)
-                    resources.close()
-                    flight.started(None)
+                    try:
+                        if flight.winner is not None:
+                            await trio.aclose_forcefully(flight.winner)
+                    finally:  # those who wait may be no tasks of this host, and are told even if that was cancelled
+                        resources.close()
+                        flight.started(None)
             del key, flight, connection
             if living is not None:
                 await living

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import pytest
 import trio
 import trio.testing
 
-from p2p import AllAttemptsFailed, Connection, DialError, Identity, Limits, NoAddresses, PeerIdMismatch
+from p2p import AllAttemptsFailed, Connection, DialError, Host, Identity, Limits, NoAddresses, PeerIdMismatch
 from p2p.identity import PeerId
 from p2p.testing.cancellation import Outcome, cancelled_after
 from p2p.testing.deterministic import run
@@ -344,6 +345,37 @@ def test_a_cancel_exactly_at_the_hand_over_leaves_nothing(seed: int) -> None:
             assert host.statistics().reserved == host.statistics().dials == 0
 
     run(main, seed=seed)
+
+
+@pytest.mark.parametrize("pause", range(12))
+def test_a_host_left_as_the_connection_is_made_keeps_nobody_waiting(pause: int) -> None:
+    """The waiter is no task of the host, and nothing else would ever wake it: it hears of the end at any tick."""
+
+    async def main() -> None:
+        network, left, heard = FakeNetwork(), trio.Event(), trio.Event()
+
+        async def made_while_leaving() -> None:
+            await left.wait()
+            for _ in range(pause):
+                await trio.lowlevel.checkpoint()
+
+        network.after_dial[memory(1)] = made_while_leaving
+
+        async def dial(host: Host, target: Multiaddr) -> None:
+            with suppress(DialError):
+                await host.dial(target)
+            heard.set()
+
+        async with fake_host(network, listen=[1]) as there, trio.open_nursery() as nursery:
+            async with fake_host(network) as host:
+                nursery.start_soon(dial, host, there.addrs[0])
+                await trio.testing.wait_all_tasks_blocked()
+                left.set()
+            with trio.fail_after(60):
+                await heard.wait()
+            assert host.statistics().reserved == host.statistics().dials == 0
+
+    run(main)
 
 
 # --- cancelled everywhere -----------------------------------------------------------------------------
