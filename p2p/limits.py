@@ -40,6 +40,9 @@ class WireLimits:
     #: what the longest ones hold, once read, is under 10 KiB.
     kept_records: int = 128
     kept_record_size: int = 512
+    #: Names of protocols and of programs that connections share instead of having one each, in characters.
+    kept_names: int = 512
+    kept_name_size: int = 64
     #: Domain names in one address of a peer that are not plain ASCII, in bytes: checking takes up to 3 µs for each,
     #: and an answer to identify holds 64 addresses.
     max_translated_domains: int = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
 from p2p.identity import Identity, PeerRecord, SignedEnvelope
-from p2p.limits import IdentifyLimits
+from p2p.limits import WIRE_LIMITS, IdentifyLimits
 from p2p.peerstore import Peerstore
 from p2p.protocols.identify.codec import merge, split
-from p2p.protocols.identify.state import Exchange, Identification
+from p2p.protocols.identify.state import Exchange, Identification, _shared
 from p2p.wire.addresses import Multiaddr
 from p2p.wire.messages import IdentifyMessage, decode_identify, encode_identify
 
@@ -228,3 +229,23 @@ def test_agent_versions_cannot_write_in_a_log() -> None:
     assert found.agent_version.startswith("a\\n\\x1b[31m\\u202eb")
     assert found.agent_version.isascii() and found.agent_version.isprintable()
     assert found.protocol_version == "\\r\\x00"
+
+
+def test_what_many_peers_say_is_there_once() -> None:
+    first, second = (identify(agent_version="agent/1", protocols=("/a/1", "/b/1")) for _ in range(2))
+    assert first.agent_version is second.agent_version
+    assert all(one is other for one, other in zip(first.protocols, second.protocols, strict=True))
+
+
+def test_what_one_peer_says_does_not_stay_for_ever() -> None:
+    """Some interpreters (CPython 3.12 at first, those without a GIL) never let go of an interned string."""
+    found = identify(agent_version="an agent of the moment", protocols=("/a protocol of the moment",))
+    for said in (found.agent_version, *found.protocols):
+        again = "".join(said)
+        assert again is not said
+        assert sys.intern(again) is again
+    for n in range(2 * WIRE_LIMITS.kept_names // LIMITS.max_protocols + 1):
+        identify(protocols=tuple(f"/{n}/{m}" for m in range(LIMITS.max_protocols // 2)))
+    assert _shared.cache_info().currsize <= WIRE_LIMITS.kept_names
+    long = ("/" + "x" * WIRE_LIMITS.kept_name_size,)
+    assert identify(protocols=long).protocols[0] is not identify(protocols=long).protocols[0]

@@ -8,14 +8,14 @@ Sources: libp2p specs, identify/README.md, RFC 0003; go-libp2p for the bounds.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import islice
-from sys import intern
 
 from p2p.abc import ProtocolId
 from p2p.errors import RemoteProtocolError
 from p2p.frozen import frozen
 from p2p.identity import PeerId, PublicKey, holds_something_else, open_peer_record
-from p2p.limits import IdentifyLimits
+from p2p.limits import WIRE_LIMITS, IdentifyLimits
 from p2p.protocols.identify.codec import merge
 from p2p.wire.addresses import Multiaddr, parse_peer_addr
 from p2p.wire.messages import IdentifyMessage, decode_identify
@@ -100,7 +100,7 @@ class Exchange:
             addrs=addrs,
             signed_record=record,
             observed_addr=self._observed(message.observed_addr),
-            agent_version=intern(printable(message.agent_version or "", self._limits.max_version)),
+            agent_version=_once(printable(message.agent_version or "", self._limits.max_version)),
             protocol_version=printable(message.protocol_version or "", self._limits.max_version),
             refused=refused,
         )
@@ -124,8 +124,7 @@ class Exchange:
     def _protocols(self, names: tuple[str, ...]) -> tuple[ProtocolId, ...]:
         limits = self._limits
         fitting = dict.fromkeys(name for name in names if len(name.encode()) <= limits.max_protocol_name)
-        # Most peers say the same: interned, a name is there once, and for as long as somebody has it.
-        return tuple(ProtocolId(intern(name)) for name in islice(fitting, limits.max_protocols))
+        return tuple(ProtocolId(_once(name)) for name in islice(fitting, limits.max_protocols))
 
     def _observed(self, raw: bytes | None) -> Multiaddr | None:
         if raw is None:
@@ -134,3 +133,16 @@ class Exchange:
             return parse_peer_addr(raw)
         except RemoteProtocolError:
             return None
+
+
+def _once(name: str) -> str:
+    """``name``, as the one object that the last peers to say so share: most say the same.
+
+    ``sys.intern`` is not for what a peer makes up: CPython 3.12 at first, and without a GIL still, keeps it for ever.
+    """
+    return _shared(name) if len(name) <= WIRE_LIMITS.kept_name_size else name
+
+
+@lru_cache(maxsize=WIRE_LIMITS.kept_names)
+def _shared(name: str) -> str:
+    return name
