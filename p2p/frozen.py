@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import reprlib
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, NoReturn, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
 _MISSING = dataclasses.MISSING
@@ -22,12 +22,20 @@ _MISSING = dataclasses.MISSING
 def frozen(cls: type[T]) -> type[T]:
     """Decorate as with ``dataclass(frozen=True, slots=True)``; ``dataclasses.replace`` and its like work on it.
 
-    All fields take part in everything: of what ``field`` can say, ``default`` and ``default_factory`` count. A
-    ``__post_init__`` is called. Setting or deleting an attribute raises ``dataclasses.FrozenInstanceError``.
+    All fields take part in everything: of what ``field`` can say, there is ``default`` and ``default_factory``. A
+    ``__post_init__`` is called. Setting or deleting an attribute raises ``dataclasses.FrozenInstanceError``, also of
+    a subclass. Raises ``TypeError`` for other options of a field, and for a class with methods that are made here.
     """
     # Finds the fields, those inherited included, and makes the slots. It compiles nothing.
     made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True)(cls)
-    for name, method in _methods(made, vars(made)["__dataclass_fields__"]).items():
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, made))}
+    for field in fields.values():
+        if field.kw_only or field.hash is not None or not (field.init and field.repr and field.compare):
+            raise TypeError(f"{cls.__qualname__}.{field.name} has options that frozen does not know")
+    methods = _methods(made, fields)
+    if own := methods.keys() & vars(cls).keys():
+        raise TypeError(f"{cls.__qualname__} has {', '.join(sorted(own))} of its own, which frozen makes")
+    for name, method in methods.items():
         type.__setattr__(made, name, method)
     return made
 

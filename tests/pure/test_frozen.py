@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -141,3 +141,31 @@ def test_a_value_that_holds_itself_is_shown() -> None:
     value = OURS(1, tags=nested)
     nested["self"] = value
     assert repr(value) == "_Point(x=1, y=2, tags={'self': ...})"
+
+
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        {"__repr__": lambda self: "secret"},
+        {"__eq__": lambda self, other: True},
+        {"__hash__": lambda self: 1},
+        {"x": dataclasses.field(repr=False)},
+        {"x": dataclasses.field(default=1, init=False)},
+        {"x": dataclasses.field(compare=False)},
+        {"x": dataclasses.field(hash=False)},
+        {"x": dataclasses.field(kw_only=True)},
+    ],
+    ids=["repr", "eq", "hash", "hidden", "not given", "not compared", "not hashed", "by name"],
+)
+def test_what_it_cannot_do_is_refused_and_not_left_out(namespace: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="frozen"):
+        frozen(type("Wished", (), {"__annotations__": {"x": "int"}, **namespace}))
+
+
+def test_what_belongs_to_the_class_is_no_field() -> None:
+    @frozen
+    class Sized:
+        size: int
+        SMALLEST: ClassVar[int] = 1
+
+    assert (repr(Sized(2)).rpartition(".")[2], Sized.SMALLEST) == ("Sized(size=2)", 1)
