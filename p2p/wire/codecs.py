@@ -4,8 +4,10 @@ The library finds the codec of a protocol by name in a table, and loads its own 
 IP addresses, peer ids and certificate hashes stand on libraries with fifty modules, which took a tenth of the time to
 import this package, and take some 10 µs a value. Those here do the same work on what this package has
 anyway. :func:`install` puts them into the table, so that they are also what other users of the library in this
-process get: they read and write what the library's do, with two differences. Peer ids as CIDs are read in base16, 32,
-36 and 58, as libp2p writes them; and a certificate hash in the one base64url text there is of it.
+process get. They read and write what the library's do, but that a peer id is one: a multihash of the two kinds that
+libp2p knows, or a CID of one, of a key and no other content, in base16, 32, 36 or 58. A certificate hash may have any
+code, also one the library has no name for, and the one base64url text there is of it. IP addresses that are cut short
+are refused, where the library makes up the rest.
 
 Source: multiformats/multiaddr, ``protocols.csv``; for peer ids specs/peer-ids; RFC 5952 for the text of IPv6.
 """
@@ -94,7 +96,7 @@ class Peer(Codec):
                 raise ValueError(f"{text!r} is no multihash")
             return value
         value = multibase.decode(text)
-        if not value.startswith(_CIDV1_LIBP2P_KEY):
+        if not value.startswith(_CIDV1_LIBP2P_KEY) or not _is_multihash(value[2:]):
             raise ValueError(f"{text!r} is no CID of a libp2p key")
         return value
 

@@ -101,7 +101,9 @@ def test_values_are_written_as_the_library_writes_them(case: tuple[str, bytes]) 
 @example(("p2p", QM))
 @example(("p2p", QM[:-1]))
 @example(("p2p", ""))
+@example(("p2p", multibase.encode("f", b"\x01\x72\x11\x02ab")))
 @example(("certhash", "u"))
+@example(("certhash", multibase.encode("u", b"\0\0")))
 def test_what_they_read_the_library_reads_alike(case: tuple[str, str]) -> None:
     name, text = case
     ours, theirs = PAIRS[name]
@@ -110,7 +112,11 @@ def test_what_they_read_the_library_reads_alike(case: tuple[str, str]) -> None:
         value = ours.to_bytes(protocol, text)
     except ValueError:
         return
-    assert value == theirs.to_bytes(protocol, text)
+    assert ours.to_bytes(protocol, ours.to_string(protocol, value)) in (value, value[2:])
+    try:
+        assert value == theirs.to_bytes(protocol, text)
+    except ValueError:
+        assert name == "certhash"  # of a code, or with a digest, that the library has no name for
 
 
 @given(
