@@ -101,6 +101,7 @@ class TCPStream(SocketStream):
     async def wait_writable(self) -> None:
         began = trio.current_time()
         await super().wait_writable()
+        self._check()  # closed in the same tick as it became writable, it has no options to set
         if sys.platform == "linux":
             # It is writable again once half of what it holds has left.
             fast = (trio.current_time() - began) * FAST < self._unsent / 2

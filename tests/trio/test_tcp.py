@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -221,6 +221,23 @@ async def test_own_close_wakes_those_who_wait():
         with pytest.raises(trio.ClosedResourceError):
             a.try_send(memoryview(b"?"))
         await a.aclose()
+
+
+async def test_own_close_in_the_tick_it_becomes_writable():
+    """Which of the two is woken first is a matter of chance; either way it is no error of the system."""
+    for _ in range(30):
+        async with tcp_pair() as (stream, other), trio.open_nursery() as nursery:
+
+            async def wait(stream=stream):
+                with suppress(trio.ClosedResourceError):
+                    await stream.wait_writable()
+
+            async def close(stream=stream, other=other):
+                await other.wait_writable()
+                await stream.aclose()
+
+            nursery.start_soon(wait)
+            nursery.start_soon(close)
 
 
 async def test_a_cancelled_receive_consumes_nothing_and_leaves_the_buffer_alone():
