@@ -115,5 +115,21 @@ def test_names_that_come_later_come_when_asked_for() -> None:
         exec("from p2p.transports import Carrier")
 
 
+@pytest.mark.parametrize("package", ["p2p.muxers", "p2p.transports"])
+def test_names_that_come_later_are_in_the_list(package: str) -> None:
+    """In another process: here all of them have come."""
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import {package} as it; print(set(it.__all__) - set(dir(it)), 'os' in dir(it))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == "set() False"
+
+
 def test_the_version_is_that_of_the_distribution() -> None:
     assert version.VERSION == metadata.version(version.DISTRIBUTION)

@@ -8,6 +8,6 @@ from p2p.muxers.yamux import Yamux
 if TYPE_CHECKING:
     from p2p.muxers.mplex import Mplex
 else:
-    __getattr__ = lazily(__name__, {"Mplex": "p2p.muxers.mplex"})
+    __getattr__, __dir__ = lazily(__name__, {"Mplex": "p2p.muxers.mplex"})
 
 __all__ = ["Mplex", "Yamux"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from p2p.transports.memory import Memory, MemoryHub
     from p2p.transports.unix import Unix
 else:
-    __getattr__ = lazily(
+    __getattr__, __dir__ = lazily(
         __name__,
         {
             "Memory": "p2p.transports.memory",
