@@ -64,6 +64,7 @@ class Sending(RuleBasedStateMachine):
         self.flushed = True
         everything = self.outbox.flush(0.0)
         assert everything != self.outbox.wants_flush
+        assert self.outbox.blocked == bool(self.outbox.queued)
 
     @rule(number=st.integers(0, 2), room=st.sampled_from([0, 1, 17, 1000, 70_000, GREED]))
     def collect(self, number: int, room: int) -> None:

@@ -333,6 +333,28 @@ async def test_cancelled_receive_consumes_nothing(autojump_clock: trio.testing.M
         assert await right.receive_some() == b"pt"
 
 
+async def test_an_answer_to_a_proposal_leaves_before_the_reset_that_follows(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def reset(stream: Stream) -> None:
+        stream.reset(7)
+
+    class Resetting(Collector):
+        def serve(self, stream: Stream) -> None:
+            nursery.start_soon(reset, stream)
+
+    left, right = connections_over(raw_pair())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.run)
+        nursery.start_soon(right.run, Resetting(ECHO))
+        opened = await left.open_stream(ECHO, lazy=True)
+        with pytest.raises(StreamReset) as failure:
+            await opened.receive_some()
+        assert failure.value.code == 7
+        assert opened.negotiated
+        await left.aclose()
+
+
 @pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "asked"])
 async def test_the_remotes_backlog_makes_it_wait_no_longer_than_the_limit(
     lazy: bool, autojump_clock: trio.testing.MockClock
