@@ -411,7 +411,8 @@ class MuxedConnection(Connection):
         """A stream was closed: FIN, and a while for the remote to end it too."""
         self.session.abandon(stream.books, trio.current_time())
         due = self.session.next_timer()
-        if due is not None:
+        # While the socket takes nothing no such timer is kept: it would end the waiting for that.
+        if due is not None and not self._outbox.blocked:
             self.writing.wake_by(due)
 
     def drain(self, stream: MuxedStream) -> None:

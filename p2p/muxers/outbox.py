@@ -7,7 +7,7 @@ While much is written, :meth:`Outbox.collect` seals frames as they get full, and
 What is sealed has its place for good: an urgent frame goes behind it. So no more is sealed at once than a slow socket
 takes in a moment, and a slow one is known by how long it took what it refused: one batch of full size is what it
 costs to learn that. With :data:`SMALL_BATCH` and what the kernel holds (``TCPLimits.unsent``), at 10 Mbit/s an urgent
-frame then waits for at most 96 KiB, 79 ms; a fast socket goes on taking four full frames in one system call.
+frame then waits for at most 80 KiB, 66 ms; a fast socket goes on taking four full frames in one system call.
 """
 
 from __future__ import annotations

@@ -342,15 +342,14 @@ class MuxedStream(Stream):
                 connection.drain(self)
             if connection.queued or books.unsent > 1 or self._negotiation is not None:
                 connection.flush()
+                if books.unsent:
+                    with trio.move_on_after(connection.limits.close):
+                        while books.unsent and not self._dead():
+                            await connection.waiters.wait(lambda: not books.unsent or self._dead())
+                handed_over = not books.unsent or self._dead()
             else:
                 connection.writing.soon()  # FIN alone, or nothing
                 handed_over = True
-            if books.unsent and not handed_over:
-                with trio.move_on_after(connection.limits.close):
-                    while books.unsent and not self._dead():
-                        await connection.waiters.wait(lambda: not books.unsent or self._dead())
-                    handed_over = True
-            handed_over = True
         finally:
             if not handed_over:
                 self.reset()

@@ -59,6 +59,7 @@ class Writing:
         "_frame",
         "_gives_up",
         "_joins_until",
+        "_leaves_by",
         "_limits",
         "_outbox",
         "_pump",
@@ -92,9 +93,11 @@ class Writing:
         self._timer: trio.CancelScope | None = None
         #: When the socket has refused everything for too long.
         self._gives_up = math.inf
-        #: Until when what is said waits for more, whether something does, and a count that tells when there is more.
+        #: Until when what is said waits for more, whether something does, when that leaves at the latest, and a count
+        #: that tells when there is more.
         self._joins_until = 0.0
         self.joining = False
+        self._leaves_by = 0.0
         self._said = 0
 
     # --- saying something -----------------------------------------------------------------------------
@@ -143,8 +146,7 @@ class Writing:
                 return
         self._said += 1
         if not self.joining:
-            self.joining = True
-            self._wake()
+            self._begin_to_join(now)
 
     def _collect(self, now: float, stream: SessionStream) -> None:
         if self._ending.mute or self._ending.lost is not None:
@@ -160,8 +162,12 @@ class Writing:
         """There is something to send, and it may wait for more."""
         self._said += 1
         if not self.joining:
-            self.joining = True
-            self._wake()
+            self._begin_to_join(trio.current_time())
+
+    def _begin_to_join(self, now: float) -> None:
+        self.joining = True
+        self._leaves_by = now + JOIN
+        self._wake()
 
     def heard(self) -> None:
         """The remote said something: what is said next may be the answer it waits for."""
@@ -174,7 +180,7 @@ class Writing:
 
     def answered(self) -> None:
         """A ping was, perhaps: what was to be done for want of a pong need wake nobody."""
-        if self._timer is not None and not self._outbox.blocked:
+        if self._timer is not None:
             self._timer.deadline = self._next_timer()
 
     def _wake(self) -> None:
@@ -226,14 +232,13 @@ class Writing:
         if self._gives_up == math.inf:
             self._gives_up = trio.current_time() + self._limits.write
         assert self._timer is not None
-        # Not for the session's timers: whoever only adapts a stream cannot be cancelled here and go on.
-        self._timer.deadline = min(self._gives_up, self._pump.first_expiry())
+        self._timer.deadline = self._next_timer()
         await self._raw.wait_writable()
         self._gives_up = math.inf
-        self._timer.deadline = self._next_timer()
         self._outbox.send_refused(trio.current_time())
         if not self._outbox.blocked:
             self.flush()
+        self._timer.deadline = self._next_timer()
         self._pump.changed()
 
     async def _join(self) -> None:
@@ -241,7 +246,12 @@ class Writing:
         while self.joining and idle < PATIENCE:
             said = self._said
             await trio.lowlevel.checkpoint()
-            idle = idle + 1 if said == self._said else 0
+            if said == self._said:
+                idle += 1
+            elif trio.current_time() < self._leaves_by:
+                idle = 0
+            else:
+                break  # whoever writes sees to that, but not everything that is said is a write
         if self.joining:
             self.joining = False
             self.flush()
@@ -256,6 +266,10 @@ class Writing:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _next_timer(self) -> float:
-        due = self._session.next_timer()
         first = self._pump.first_expiry()
+        if self._outbox.blocked:
+            # Not for the session's: what they say cannot leave, and one that is overdue would cancel every wait.
+            # Nor can whoever only adapts a stream be cancelled there and go on.
+            return min(first, self._gives_up)
+        due = self._session.next_timer()
         return first if due is None else min(first, due)

@@ -153,3 +153,12 @@ async def test_a_close_and_the_next_opening_share_a_send(mock_clock: Clock) -> N
         async with await connection.open_stream() as another:
             await another.send_all(b"next")
             assert sends.take() == 1
+
+
+async def test_what_waits_leaves_though_more_is_said_in_every_turn(mock_clock: Clock) -> None:
+    async with counted(mock_clock) as (left, _, sends):
+        for _ in range(20):
+            left.send_nowait(b"x")
+            mock_clock.jump(JOIN)
+            await trio.lowlevel.checkpoint()
+        assert sends.take() >= 2
