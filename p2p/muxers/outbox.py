@@ -41,6 +41,7 @@ class Outbox:
         "_prefix",
         "_raw",
         "_session",
+        "_stuck",
         "_taken",
         "blocked",
         "bytes_sent",
@@ -64,6 +65,8 @@ class Outbox:
         #: How large a batch may become, and how many small ones the socket took whole since it refused one.
         self._most = SCRATCH_SIZE
         self._taken = 0
+        #: Copied bytes that the last collecting left for want of credit: they fill no frame, however many they are.
+        self._stuck = 0
         self.bytes_sent = 0
 
     @property
@@ -88,6 +91,7 @@ class Outbox:
         """
         if self.blocked:
             return False
+        self._stuck = 0
         for _ in range(MAX_GATHERS):
             whole = self._gather(now)
             if self._end and not self._send(now):
@@ -105,7 +109,7 @@ class Outbox:
         for _ in range(MAX_GATHERS):
             if self.blocked:
                 return
-            while stream.holding or session.copied >= frame:
+            while stream.holding or session.copied - self._stuck >= frame:
                 room = self._room()
                 if len(room) < frame and self._end:
                     break
@@ -113,6 +117,7 @@ class Outbox:
                 if n:
                     self._seal(n)
                 if n + MIN_ROOM < len(room):  # that is all the windows allow
+                    self._stuck = session.copied
                     self._give_back()
                     return
             else:

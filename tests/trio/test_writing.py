@@ -162,3 +162,19 @@ async def test_what_waits_leaves_though_more_is_said_in_every_turn(mock_clock: C
             mock_clock.jump(JOIN)
             await trio.lowlevel.checkpoint()
         assert sends.take() >= 2
+
+
+async def test_a_stream_without_credit_makes_no_small_frames_of_what_others_say(mock_clock: Clock) -> None:
+    """As much is copied of it as fills a frame, and stays."""
+    async with counted(mock_clock) as (left, _, _):
+        connection = left.connection
+        while left.send_nowait(bytes(64 * KIB)):
+            await trio.testing.wait_all_tasks_blocked()
+        other = await connection.open_stream()
+        await other.send_all(b"x")
+        await trio.testing.wait_all_tasks_blocked()
+        before = connection.statistics().frames_sent
+        for _ in range(50):
+            await other.send_all(bytes(100))
+        await trio.testing.wait_all_tasks_blocked()
+        assert connection.statistics().frames_sent - before <= 2
