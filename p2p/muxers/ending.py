@@ -93,6 +93,14 @@ class Ending:
 
     async def close_socket(self) -> None:
         """With the last word before it, when the remote broke the rules: it is told so."""
+        try:
+            await self._say_why()
+        finally:
+            self._outbox.drop()  # streams may be kept for long, to be read
+            with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
+                await self._raw.aclose()
+
+    async def _say_why(self) -> None:
         if isinstance(self.failure, (RemoteProtocolError, NegotiationError)):
             with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not hear it
@@ -100,5 +108,3 @@ class Ending:
                         await self._raw.wait_writable()
                         self._outbox.send_refused(trio.current_time())
                     self._outbox.flush(trio.current_time())
-        with trio.CancelScope(deadline=trio.current_time() + self._limits.goaway, shield=True):
-            await self._raw.aclose()

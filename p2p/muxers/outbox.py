@@ -128,6 +128,13 @@ class Outbox:
         """The writer's part: offer the socket what it refused before."""
         self._send(now)
 
+    def drop(self) -> None:
+        """Let go of what was sealed: the connection is over."""
+        if self._batch is not None:
+            self._end = self._begin = 0
+            self._give_back()
+        self.blocked = False
+
     # --- inside ---------------------------------------------------------------------------------------
 
     def _send(self, now: float) -> bool:

@@ -15,7 +15,7 @@ CHURN = 1_000_000
 TURNS = 100
 PROMPT = 2.0
 #: Handlers at once: of one protocol of one peer, which the attacker is, and of the canary.
-MOST = 128 + 10
+MOST = 256 + 10
 ANY = {"streams": 10**9, "inbound_streams": 10**9}
 
 

@@ -79,3 +79,11 @@ async def test_a_stream_that_is_closed_late_is_reset(autojump_clock: Clock) -> N
         with pytest.raises(StreamReset):
             while await right.receive_some():
                 pass
+
+
+async def test_what_was_sealed_goes_with_the_connection(mock_clock: Clock) -> None:
+    """Its streams may be kept for long, to be read, and must not keep a batch."""
+    async with blocked(mock_clock) as (connection, _):
+        connection.abort()
+        await turns()
+        assert connection.lost and not connection.queued
