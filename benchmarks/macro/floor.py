@@ -14,6 +14,7 @@ import mmap
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +22,7 @@ import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from tests.interop.ours import Lines, execute_lines
-from tests.interop.ours_bench import COUNT, DIALS_AT_ONCE, SMALL, usage
+from tests.interop.ours_bench import COUNT, DIALS_AT_ONCE, SMALL, ask_on_time, usage
 
 PREFIX, TAG = 2, 16
 PLAIN = 65_535 - TAG
@@ -283,21 +284,7 @@ class Floor:
         answer["crowd"] = len(self._idle)
 
     async def _pings(self, request: Request, answer: Answer) -> None:
-        period = request["period"] / 1000
-        samples: list[int] = []
-
-        async def ping(wire: Wire, first: float) -> None:
-            for turn in range(request["count"]):
-                await trio.sleep_until(first + turn * period)
-                asked = perf_counter()
-                await ask(wire)
-                samples.append(_micros_since(asked))
-
-        begin, now = perf_counter(), trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for i, wire in enumerate(self._idle):
-                nursery.start_soon(ping, wire, now + period * i / len(self._idle))
-        answer |= {"micros": _micros_since(begin), "samples": samples}
+        await ask_on_time([partial(ask, wire) for wire in self._idle], request, answer)
 
     async def _disperse(self, request: Request, answer: Answer) -> None:
         for wire in self._idle:

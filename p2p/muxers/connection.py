@@ -2,9 +2,9 @@
 
 Two tasks own a connection. The *reader* receives into the thread's scratch, opens the frames in place, hands the
 plaintext to the session and lets each touched stream act. The *writer* (``writing.py``) sends what the socket refused
-and what waited for more, and keeps the timers. Everybody else calls :meth:`MuxedConnection.flush` or
-:meth:`MuxedConnection.push`, which never wait; so a lone write leaves at once, and nobody's cancellation can tear a
-frame. Applications are never waited for.
+and what waited for more, and keeps the timers. Everybody else calls ``flush``, ``push`` or ``soon`` of
+:class:`~p2p.muxers.writing.Writing`, which never wait; so a lone write leaves at once, and nobody's cancellation can
+tear a frame. Applications are never waited for.
 """
 
 from __future__ import annotations

@@ -117,28 +117,24 @@ async def test_a_write(mock_clock: trio.testing.MockClock) -> None:
     assert_within("a 64 KiB write", measured)
 
 
+async def request(pair: Hosts) -> None:
+    async with await pair.dialing.open_stream(pair.listening.peer_id, ANSWER) as stream:
+        await ask(stream)
+
+
 async def test_a_request(mock_clock: trio.testing.MockClock) -> None:
     async with hosts() as pair:
-
-        async def request() -> None:
-            async with await pair.dialing.open_stream(pair.listening.peer_id, ANSWER) as stream:
-                await ask(stream)
-
-        measured = await each(pair.traffic, request)
+        measured = await each(pair.traffic, lambda: request(pair))
     assert_within("a request: open, 32 B, answer, close", measured)
 
 
 async def test_a_hundred_requests_at_once(mock_clock: trio.testing.MockClock) -> None:
     async with hosts() as pair:
 
-        async def request() -> None:
-            async with await pair.dialing.open_stream(pair.listening.peer_id, ANSWER) as stream:
-                await ask(stream)
-
         async def all_at_once() -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(AT_ONCE):
-                    nursery.start_soon(request)
+                    nursery.start_soon(request, pair)
 
         measured = await each(pair.traffic, all_at_once, AT_ONCE)
     assert_within("a request, of 100 at once", measured)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -69,6 +70,27 @@ async def _finish(stream: Stream, size: int) -> None:
     got = int.from_bytes(await read_exactly(stream, COUNT), "big")
     if got != size:
         raise RuntimeError(f"{size} bytes were sent and {got} arrived")
+
+
+async def ask_on_time(
+    asking: Sequence[Callable[[], Awaitable[object]]], request: Request, answer: Answer
+) -> None:
+    """Have each ask once in each period, at a moment of its own."""
+    period = request["period"] / 1000
+    samples: list[int] = []
+
+    async def ping(ask: Callable[[], Awaitable[object]], first: float) -> None:
+        for turn in range(request["count"]):
+            await trio.sleep_until(first + turn * period)
+            asked = perf_counter()
+            await ask()
+            samples.append(_micros_since(asked))
+
+    begin, now = perf_counter(), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for i, ask in enumerate(asking):
+            nursery.start_soon(ping, ask, now + period * i / len(asking))
+    answer |= {"micros": _micros_since(begin), "samples": samples}
 
 
 def usage() -> Answer:
@@ -250,21 +272,7 @@ class Bench:
             stream = await host.open_stream(remote, ANSWER)
             await _ask(stream)
             self._pinging.append(stream)
-        period = request["period"] / 1000
-        samples: list[int] = []
-
-        async def ping(stream: Stream, first: float) -> None:
-            for turn in range(request["count"]):
-                await trio.sleep_until(first + turn * period)
-                asked = perf_counter()
-                await _ask(stream)
-                samples.append(_micros_since(asked))
-
-        begin, now = perf_counter(), trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for i, stream in enumerate(self._pinging):
-                nursery.start_soon(ping, stream, now + period * i / len(self._pinging))
-        answer |= {"micros": _micros_since(begin), "samples": samples}
+        await ask_on_time([partial(_ask, stream) for stream in self._pinging], request, answer)
 
     async def _gather_listening(self, request: Request, answer: Answer) -> None:
         dispersed = self._dispersed
